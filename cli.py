@@ -1,0 +1,315 @@
+"""The command line: one command a stage. Parses, calls, prints; heavy imports happen inside the commands."""
+
+import inspect as reflection
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from gaitreid.pipeline.session import Session
+
+app = typer.Typer(
+    name="gaitreid",
+    help="Who is who by how they walk: a folder of videos in, ranked identities out.",
+    epilog="Start with: gaitreid demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@dataclass(frozen=True)
+class Common:
+    """Options of every command that works in a work folder."""
+
+    work: Annotated[Path, typer.Option("--work", envvar="GAITREID_WORK", help="Folder that holds all results.")] = Path("work")
+    config: Annotated[Path | None, typer.Option("--config", help="YAML file, or the name of a shipped one.")] = None
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as split.length=20.")
+    ] = None
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = None
+    seed: Annotated[int | None, typer.Option("--seed", help="Of everything that draws random numbers.")] = None
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes (default: one a core).")] = None
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only say what went wrong.")] = False
+
+
+def command(panel: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command: its own options, and after them those of Common, which it gets as its first argument."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        def call(**options: Any) -> None:
+            common = Common(**{f.name: options.pop(f.name) for f in fields(Common)})
+            function(common, **options)
+
+        own = list(reflection.signature(function).parameters.values())[1:]
+        shared = [
+            reflection.Parameter(f.name, reflection.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
+            for f in fields(Common)
+        ]
+        parameters = [p.replace(kind=reflection.Parameter.KEYWORD_ONLY) for p in own] + shared
+        call.__signature__ = reflection.Signature(parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {p.name: p.annotation for p in parameters}
+        call.__name__, call.__doc__ = function.__name__, function.__doc__
+        app.command(rich_help_panel=panel)(call)
+        return function
+
+    return register
+
+
+NameOption = Annotated[str | None, typer.Option("--name", help="Name of the trained model (default: the model's kind).")]
+VideosArgument = Annotated[list[Path], typer.Argument(metavar="VIDEOS...", help="Video files, or folders of them.")]
+PatternOption = Annotated[
+    str | None,
+    typer.Option("--pattern", help="Regular expression over file names with groups subject, condition, number, view."),
+]
+LabelsOption = Annotated[Path | None, typer.Option("--labels", help="CSV with columns video, subject, condition, number, view.")]
+ProbeOption = Annotated[
+    str | None, typer.Option("--probe", help="A condition (nm), or a selector: condition=nm,view=090|108,number=05.")
+]
+GalleryOption = Annotated[str | None, typer.Option("--gallery", help="As --probe: those that it is compared with.")]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the windows.")]
+NormalizeOption = Annotated[str | None, typer.Option("--normalize", help="none, root or gait.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from gaitreid import __version__
+
+        print(f"gaitreid {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+@command("Stages")
+def extract(
+    common: Common,
+    videos: VideosArgument,
+    pose: Annotated[str | None, typer.Option("--pose", help="2D pose estimator (see `gaitreid plugins`).")] = None,
+    detector: Annotated[str | None, typer.Option("--detector", help="auto, hog, motion or whole.")] = None,
+    pattern: PatternOption = None,
+    labels: LabelsOption = None,
+    silhouettes: Annotated[bool, typer.Option("--silhouettes", help="Also write 64x44 silhouettes.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is up to date.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that gives no track.")] = False,
+) -> None:
+    """Find, track and pose the people in videos: pose2d/.
+
+    Labels come from CASIA-B's file names (001-nm-01-090.avi), from --pattern, or from --labels.
+    """
+    given = {"extract.pose": pose, "extract.detector": detector, "extract.silhouettes": silhouettes or None}
+    session = _session(common, given)
+    _end(session.extract(videos, pattern=pattern, labels=labels, overwrite=overwrite, fail_fast=fail_fast))
+
+
+@command("Stages")
+def lift(
+    common: Common,
+    lifter: Annotated[str | None, typer.Option("--lifter", help="auto, or a name (see `gaitreid plugins`).")] = None,
+    skeleton: Annotated[str | None, typer.Option("--skeleton", help="h36m17, casia14, kinect20 or kinect25.")] = None,
+) -> None:
+    """Lift every track to 3D and clean it: pose3d/."""
+    session = _session(common, {"lift.lifter": lifter, "lift.skeleton": skeleton})
+    _end(session.lift())
+
+
+@command("Stages")
+def split(
+    common: Common,
+    length: Annotated[int | None, typer.Option("--length", min=2, help="Frames a window; the step is half of it.")] = None,
+    normalize: NormalizeOption = None,
+) -> None:
+    """Cut the tracks into normalised windows: sequences.h5."""
+    session = _session(common, {"split.length": length, "split.normalize": normalize})
+    session.split()
+    _end()
+
+
+@command("Stages")
+def train(
+    common: Common,
+    model: Annotated[str | None, typer.Option("--model", help="Kind of encoder (see `gaitreid plugins`).")] = None,
+    name: NameOption = None,
+    epochs: EpochsOption = None,
+    subjects: Annotated[str | None, typer.Option("--subjects", help="Train on these only: 001-074, or 001,005,009.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, whatever settings it had.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Train anew what is up to date.")] = False,
+) -> None:
+    """Train a gait encoder on the windows, without labels: models/NAME/.
+
+    A training that was cut off goes on where it was when the same command is given again.
+    """
+    session = _session(common, {"train.model": model, "train.epochs": epochs, "train.subjects": subjects})
+    session.train(name, resume=resume, overwrite=overwrite)
+    _end()
+
+
+@command("Stages")
+def encode(
+    common: Common,
+    name: NameOption = None,
+    form: Annotated[str | None, typer.Option("--form", help="mean over a window's frames, or sc: concatenated.")] = None,
+) -> None:
+    """One vector a window and one a track: embeddings/NAME.h5."""
+    session = _session(common, {"encode.form": form})
+    session.encode(name)
+    _end()
+
+
+@command("Stages")
+def match(
+    common: Common,
+    probe: ProbeOption = None,
+    gallery: GalleryOption = None,
+    name: NameOption = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="euclidean or cosine.")] = None,
+    exclude: Annotated[str | None, typer.Option("--exclude", help="same-recording, same-window, overlap or nothing.")] = None,
+    unit: Annotated[str | None, typer.Option("--unit", help="Rank tracks or windows.")] = None,
+    top: Annotated[int | None, typer.Option("--top", min=1, help="Ranks to write.")] = None,
+    form: Annotated[str | None, typer.Option("--form", help="mean over a window's frames, or sc: concatenated.")] = None,
+) -> None:
+    """Rank the gallery for every probe: matches/PROBE-GALLERY/ with metrics, rankings and a report.
+
+    Without --probe and --gallery every track is ranked against the tracks of other recordings.
+    """
+    given = {"match.metric": metric, "match.exclude": exclude, "match.unit": unit, "match.top": top, "encode.form": form}
+    session = _session(common, given)
+    session.match(probe or "", gallery or "", name)
+    _end()
+
+
+@command("All in one")
+def run(
+    common: Common,
+    videos: VideosArgument,
+    probe: ProbeOption = None,
+    gallery: GalleryOption = None,
+    train: Annotated[bool, typer.Option("--train", help="Train on these videos even where a model is there.")] = False,
+    name: NameOption = None,
+    epochs: EpochsOption = None,
+    pattern: PatternOption = None,
+    labels: LabelsOption = None,
+) -> None:
+    """From a folder of videos to ranked identities."""
+    session = _session(common, {"train.epochs": epochs})
+    summary = session.extract(videos, pattern=pattern, labels=labels)
+    if train:
+        session.train(name)
+    session.match(probe or "", gallery or "", name)
+    _end(summary)
+
+
+@command("All in one")
+def demo(
+    common: Common,
+    folder: Annotated[Path, typer.Argument(help="Where to put the rendered walkers and all results.")] = Path("demo"),
+) -> None:
+    """The whole chain on rendered walkers, in at most three minutes."""
+    session = _session(replace(common, work=folder / "work", config=common.config or Path("demo")), {})
+    session.demo(folder / "videos")
+    _end()
+
+
+@command("All in one")
+def synth(
+    common: Common,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the videos, and truth/ with ground truth.")],
+    subjects: Annotated[int | None, typer.Option("--subjects", min=1, help="How many people.")] = None,
+    views: Annotated[str | None, typer.Option("--views", help="Degrees: 0,90; 0 walks towards the camera.")] = None,
+    conditions: Annotated[str | None, typer.Option("--conditions", help="nm (normal), bg (bag), cl (coat).")] = None,
+    numbers: Annotated[int | None, typer.Option("--numbers", min=1, help="Recordings a condition.")] = None,
+    people: Annotated[int | None, typer.Option("--people-per-scene", min=1, help="People in one frame.")] = None,
+    seconds: Annotated[float | None, typer.Option("--seconds", min=0.2, help="Length of a clip.")] = None,
+) -> None:
+    """Render walking people with 3D ground truth, under CASIA-B's names: 001-nm-01-090.avi."""
+    given = {
+        "synth.subjects": subjects,
+        "synth.views": _numbers("--views", views),
+        "synth.conditions": conditions.split(",") if conditions else None,
+        "synth.numbers": numbers,
+        "synth.people_per_scene": people,
+        "synth.seconds": seconds,
+    }
+    _session(replace(common, work=folder), given).synth(folder)
+    _end()
+
+
+@app.command(rich_help_panel="Look")
+def inspect(file: Annotated[Path, typer.Argument(help="An HDF5 file that gaitreid wrote.")]) -> None:
+    """What is in a file: provenance, shapes, units."""
+    from gaitreid.pipeline import store
+
+    found = store.describe(file)
+    for name, value in found["attributes"].items():
+        print(f"{name}: {value}")
+    for name, facts in found["datasets"].items():
+        print(f"{name}  ({facts.get('dims', '')})  {facts['shape']}  {facts['dtype']}  {facts.get('unit', '')}")
+
+
+@app.command(rich_help_panel="Look")
+def plugins() -> None:
+    """Pose estimators, lifters and encoders that can be named."""
+    from gaitreid.pipeline import plugins as known
+
+    for kind in known.BUILT_IN:
+        for name, where in known.names(kind).items():
+            print(f"{kind:8} {name:12} {where}")
+
+
+def _session(common: Common, given: dict[str, Any]) -> "Session":
+    """The settings in force: the file, over it --set, over that the command's own options."""
+    import json
+
+    from gaitreid.pipeline.config import load
+    from gaitreid.pipeline.console import Console
+    from gaitreid.pipeline.jobs import cores
+    from gaitreid.pipeline.session import Session
+    from gaitreid.pipeline.work import Work
+
+    named = {"seed": common.seed, "device": common.device, **given}
+    overrides = [*(common.set_ or ()), *(f"{k}={json.dumps(v)}" for k, v in named.items() if v is not None)]
+    console = Console(level=common.verbose - common.quiet)
+    return Session(Work(common.work), load(common.config, overrides), console, common.jobs or min(cores(), 8))
+
+
+def _numbers(option: str, text: str | None) -> list[int] | None:
+    try:
+        return [int(part) for part in text.split(",")] if text else None
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: expected whole numbers with commas between", param_hint=option) from None
+
+
+def _end(summary: Any = None) -> None:
+    """Exit code 1 where some items failed; each was named when it did."""
+    if summary is not None and summary.failed:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of `gaitreid`: errors become one line on stderr and an exit code (0, 1, 2 or 3; 130 when interrupted)."""
+    from gaitreid.pose.errors import GaitReidError, UsageError
+
+    try:
+        app()
+    except GaitReidError as error:
+        print(f"gaitreid: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 3)
+    except KeyboardInterrupt:
+        print("gaitreid: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

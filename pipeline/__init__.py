@@ -1,0 +1,1 @@
+"""Files and order: the store, the configuration, the stages and what chains them."""

@@ -1,0 +1,168 @@
+"""Configuration: YAML names choices and numbers, frozen dataclasses own defaults and checks.
+
+A file may build on another by `_base_: other.yaml`; `--set a.b=c` overrides single values. Files are data and are never run.
+"""
+
+import difflib
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from gaitreid.pipeline.synth import SynthConfig
+from gaitreid.pose.errors import UsageError
+from gaitreid.pose.extract import ExtractConfig
+from gaitreid.pose.lift import LiftConfig
+from gaitreid.reid.config import CageConfig, EncodeConfig, MatchConfig, TrainConfig
+from gaitreid.reid.windows import SplitConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings, a section a stage.
+
+    Attributes:
+        seed: of everything that draws random numbers.
+        device: auto, cpu, cuda or cuda:N.
+    """
+
+    seed: int = 0
+    device: str = "auto"
+    extract: ExtractConfig = field(default_factory=ExtractConfig)
+    lift: LiftConfig = field(default_factory=LiftConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    cage: CageConfig = field(default_factory=CageConfig)
+    encode: EncodeConfig = field(default_factory=EncodeConfig)
+    match: MatchConfig = field(default_factory=MatchConfig)
+    synth: SynthConfig = field(default_factory=SynthConfig)
+
+
+def load(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
+    """The defaults, a YAML file over them, and `key.sub=value` texts over that.
+
+    `path` may also be the name of a shipped configuration, such as `tiny`.
+
+    Raises:
+        UsageError: the file cannot be read, a key is unknown or a value has the wrong type.
+    """
+    values = _read(_find(path), ()) if path else {}
+    for text in overrides:
+        _merge(values, _parse(text))
+    config: Config = build(Config, values, "")
+    return config
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A configuration as plain values for JSON and YAML; tuples become lists."""
+    plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_listed(asdict(config))))
+    return plain
+
+
+def shipped() -> dict[str, Path]:
+    """The configurations that come with the package, by name."""
+    folder = Path(str(resources.files("gaitreid") / "configs"))
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def build(cls: type[Any], values: object, where: str) -> Any:
+    """A configuration dataclass from a mapping, every key and type checked.
+
+    Args:
+        where: dotted place of the mapping, for messages.
+
+    Raises:
+        UsageError: a key is unknown (the nearest one is named) or a value has the wrong type.
+    """
+    if not isinstance(values, Mapping):
+        raise UsageError(f"configuration: {where or 'the file'} must hold keys and values, got {values!r}")
+    known = [f.name for f in fields(cls)]
+    hints = get_type_hints(cls)
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+            raise UsageError(f"configuration: unknown key '{_dotted(where, str(key))}': {hint}")
+    return cls(**{key: _convert(value, hints[key], _dotted(where, key)) for key, value in values.items()})
+
+
+def _find(path: Path) -> Path:
+    if not path.exists() and str(path) in shipped():
+        return shipped()[str(path)]
+    return path
+
+
+def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    if path.suffix not in {".yaml", ".yml"}:
+        raise UsageError(f"configuration {path}: must be a YAML file (or one of {', '.join(shipped())})")
+    if path.resolve() in chain:
+        raise UsageError(f"configuration {path}: is its own _base_")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"configuration {path}: cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"configuration {path}: must hold keys and values")
+    base = values.pop("_base_", None)
+    result = _read(path.parent / str(base), (*chain, path.resolve())) if base else {}
+    _merge(result, values)
+    return result
+
+
+def _parse(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set {text}: expected key=value, such as split.length=20")
+    try:
+        result: Any = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {text}: the value is not YAML: {error}") from error
+    for part in reversed(key.split(".")):
+        result = {part: result}
+    return dict(result)
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _convert(value: object, hint: Any, where: str) -> object:
+    if is_dataclass(hint) and isinstance(hint, type):
+        return build(hint, value, where)
+    if get_origin(hint) in (Union, types.UnionType):
+        if value is None and type(None) in get_args(hint):
+            return None
+        return _convert(value, next(a for a in get_args(hint) if a is not type(None)), where)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise UsageError(f"configuration: {where} is {value!r}, expected one of {', '.join(map(str, get_args(hint)))}")
+        return value
+    if get_origin(hint) is tuple:
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(_convert(item, get_args(hint)[0], f"{where}[{i}]") for i, item in enumerate(items))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise UsageError(f"configuration: {where} is {value!r}, expected {_NAMES.get(hint, hint)}")
+    return value
+
+
+_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _dotted(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key

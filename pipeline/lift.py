@@ -1,0 +1,81 @@
+"""Stage: `pose2d/STEM.h5` to `pose3d/STEM.h5`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gaitreid.pipeline import plugins, store
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.files import sha256
+from gaitreid.pipeline.jobs import Failure, Summary, each
+from gaitreid.pipeline.labels import FIELDS
+from gaitreid.pipeline.work import Work, is_current, provenance
+from gaitreid.pose.errors import EmptyError, ItemError
+from gaitreid.pose.lift import LiftConfig
+from gaitreid.pose.lift import lift as lift_track
+from gaitreid.pose.records import Track2D, Track3D
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to do; travels to a worker process."""
+
+    stem: str
+    work: Work
+    config: LiftConfig
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of it: tracks lifted, and those that were not."""
+
+    stem: str
+    tracks: int
+    failed: tuple[Failure, ...]
+    skipped: bool
+
+
+def lift(work: Work, config: LiftConfig, console: Console, *, jobs: int = 1, stems: Sequence[str] | None = None) -> Summary:
+    """Lift every track to 3D and clean it; what is up to date is left as it is.
+
+    Raises:
+        EmptyError: there is nothing to lift.
+    """
+    stems = work.stems("pose2d") if stems is None else stems
+    if not stems:
+        raise EmptyError(f"no tracks in {work.root}: run `gaitreid extract VIDEOS...` first")
+    summary, tracks = Summary(), 0
+    with console.progress("lift", len(stems), "videos") as progress:
+        for count, outcome in enumerate(each(_lift_one, [Job(stem, work, config) for stem in stems], jobs), 1):
+            (summary.skipped if outcome.skipped else summary.done).append(outcome.stem)
+            summary.failed += outcome.failed
+            tracks += outcome.tracks
+            for failure in outcome.failed:
+                console.error(f"lift: {failure.item}: {failure.reason}: {failure.message}")
+            progress(count)
+    _remove_orphans(work, set(stems))
+    if summary.done:
+        console.say(f"lift: {len(summary.done)} of {len(stems)} videos, {tracks} tracks ({config.lifter}, {config.skeleton})")
+    return summary
+
+
+def _lift_one(job: Job) -> Outcome:
+    source, target = job.work.pose2d(job.stem), job.work.pose3d(job.stem)
+    digest = sha256(source)
+    if is_current(target, "pose3d", job.config, digest):
+        return Outcome(job.stem, 0, (), True)
+    lifted: dict[str, Track3D] = {}
+    failed = []
+    for name, track in store.read_all(source, "pose2d", Track2D).items():
+        try:
+            lifted[f"/tracks/{name}"] = lift_track(track, job.config, lambda lifter: plugins.load("lifter", lifter)())
+        except ItemError as error:
+            failed.append(Failure(f"{job.stem} track {int(name)}", error.reason, str(error)))
+    labels = {name: value for name, value in store.attributes(source, "pose2d").items() if name in FIELDS}
+    store.write(target, "pose3d", lifted, {**labels, **provenance(job.config, digest)})
+    return Outcome(job.stem, len(lifted), tuple(failed), False)
+
+
+def _remove_orphans(work: Work, stems: set[str]) -> None:
+    """Lifted files of videos that are no longer there would still be split and matched."""
+    for stem in set(work.stems("pose3d")) - stems:
+        work.pose3d(stem).unlink()

@@ -1,0 +1,37 @@
+"""Names of plug-ins: built in, or from other packages through entry points. Listing imports nothing."""
+
+import difflib
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from gaitreid.pose.errors import UsageError
+
+BUILT_IN: dict[str, dict[str, str]] = {
+    "pose": {"mediapipe": "gaitreid.pose.backends.mediapipe:MediaPipe"},
+    "lifter": {"world": "gaitreid.pose.lifters.world:World"},
+    "encoder": {"cage": "gaitreid.reid.encoders.cage:Cage"},
+}
+
+
+def names(kind: str) -> dict[str, str]:
+    """Every plug-in of a kind: name -> `module:factory`. Entry points are in the group `gaitreid.KIND`."""
+    return {**{e.name: e.value for e in entry_points(group=f"gaitreid.{kind}")}, **BUILT_IN[kind]}
+
+
+def load(kind: str, name: str) -> Callable[..., Any]:
+    """The factory of a plug-in.
+
+    Raises:
+        UsageError: there is none of this name, or what it imports is not installed.
+    """
+    known = names(kind)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise UsageError(f"unknown {kind} '{name}': {hint}there are {', '.join(known)}")
+    try:
+        factory: Callable[..., Any] = EntryPoint(name, known[name], f"gaitreid.{kind}").load()
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{kind} '{name}' needs the module '{error.name}', which is not installed") from error
+    return factory

@@ -1,0 +1,182 @@
+"""The report of one matching: a single HTML page that needs no network and no script. Shows labels and figures, no frames."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, ClassVar
+
+import jinja2
+import numpy as np
+
+from gaitreid.reid.compare import ranking_tracks
+from gaitreid.reid.match import Matches
+from gaitreid.reid.metrics import chance_cmc, cmc, first_hits
+from gaitreid.reid.records import Embeddings
+
+RANKS = 20  # of the curve
+SHOWN = 10  # candidates a probe
+PAGE, PAGES = 50, 20  # probes a table, and tables
+CONFUSIONS = 10
+
+
+def render(
+    metrics: Mapping[str, Any],
+    matches: Matches,
+    embeddings: Embeddings,
+    *,
+    notes: Iterable[str] = (),
+    provenance: Mapping[str, str] | None = None,
+) -> str:
+    """The whole page.
+
+    Args:
+        metrics: what goes into metrics.json: `reid.metrics.evaluate`, and the names `protocol, probe, gallery, model`.
+        notes: what a reader must know to trust the figures, a sentence each.
+        provenance: name -> value, shown at the end: version, seed, hashes.
+    """
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": _percent, "figure": _figure}
+    template = environment.from_string((resources.files("gaitreid.pipeline") / "report.html.j2").read_text(encoding="utf-8"))
+    probes = list(_probes(matches, embeddings))
+    return template.render(
+        m=metrics,
+        mated=sum(p.first > 0 for p in probes),
+        right=sum(p.first == 1 for p in probes),
+        curve=_curve(matches, metrics["ci95"]["rank1"]),
+        pages=[probes[k : k + PAGE] for k in range(0, min(len(probes), PAGE * PAGES), PAGE)],
+        more=max(len(probes) - PAGE * PAGES, 0),
+        page_size=PAGE,
+        columns=max(len(probe.candidates) for probe in probes),
+        confusions=_confusions(probes),
+        gallery_views=sorted({view for row in (metrics["by_view"] or {}).values() for view in row}),
+        notes=[*notes, *_own_notes(metrics)],
+        provenance=provenance or {},
+    )
+
+
+@dataclass(frozen=True)
+class Item:
+    """A track (or a window of it) as the page names it."""
+
+    video: str
+    track: int
+    subject: str
+    distance: float = 0.0
+    hit: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its subject, or where it is unknown, its place."""
+        return self.subject or self.place
+
+    @property
+    def place(self) -> str:
+        """Video and number of the track."""
+        return f"{self.video} #{self.track}"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One row of the table of ranks; `first` is the rank of the first match, 0 where there is none to be found."""
+
+    item: Item
+    first: int
+    candidates: list[Item]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A CMC in the coordinates of the drawing (480 x 300).
+
+    Attributes:
+        ranks: (rank, x, y, share, chance) of each rank.
+        chance: points of the chance line.
+        ticks: ranks that the axis names.
+        interval: of rank 1, where it has one.
+    """
+
+    ranks: list[tuple[int, float, float, float, float]]
+    chance: list[tuple[float, float]]
+    ticks: list[tuple[int, float]]
+    interval: tuple[float, float] | None
+
+    LEFT: ClassVar = 52
+    RIGHT: ClassVar = 468
+    TOP: ClassVar = 12
+    BOTTOM: ClassVar = 252
+
+    @property
+    def grid(self) -> list[tuple[int, float]]:
+        """Per cent and height of the horizontal lines."""
+        return [(p, self.BOTTOM - p / 100 * (self.BOTTOM - self.TOP)) for p in range(0, 101, 20)]
+
+
+def _probes(matches: Matches, embeddings: Embeddings) -> Iterator[Probe]:
+    probe_tracks, found = ranking_tracks(matches.ranking, embeddings)
+    firsts = first_hits(matches.hit_probe, matches.hit_rank, len(probe_tracks))
+    for track, items, distances, first in zip(probe_tracks, found, matches.ranking.distance, firsts, strict=True):
+        probe = _item(embeddings, track)
+        pairs = zip(items[:SHOWN], distances[:SHOWN], strict=True)
+        candidates = [_item(embeddings, item, float(distance), probe.subject) for item, distance in pairs if item >= 0]
+        yield Probe(probe, int(first), candidates)
+
+
+def _item(embeddings: Embeddings, row: int, distance: float = 0.0, wanted: str = "") -> Item:
+    subject = str(embeddings.subject[row])
+    return Item(str(embeddings.video[row]), int(embeddings.track[row]), subject, distance, bool(wanted) and subject == wanted)
+
+
+def _confusions(probes: list[Probe]) -> list[tuple[str, str, int, int, Probe]]:
+    """Most frequent (subject, taken for, how often, of how many probes, an example) among wrong first ranks."""
+    mated = [p for p in probes if p.first]
+    total = Counter(p.item.subject for p in mated)
+    wrong = [p for p in mated if p.first > 1 and p.candidates[0].subject]
+    count = Counter((p.item.subject, p.candidates[0].subject) for p in wrong)
+    example = {(p.item.subject, p.candidates[0].subject): p for p in reversed(wrong)}
+    ordered = sorted(count.items(), key=lambda entry: (-entry[1], entry[0]))[:CONFUSIONS]
+    return [(own, other, n, total[own], example[own, other]) for (own, other), n in ordered]
+
+
+def _curve(matches: Matches, interval: list[float] | None) -> Curve | None:
+    """The CMC and chance's, None where there are no two ranks to join."""
+    first = first_hits(matches.hit_probe, matches.hit_rank, len(matches.subject))
+    mated = first > 0
+    ranks = min(RANKS, int(matches.compared.max(initial=0)))
+    if not mated.any() or ranks < 2:
+        return None
+    hits = np.bincount(matches.hit_probe, minlength=len(first))
+    shares, chances = cmc(first, ranks), chance_cmc(matches.compared[mated], hits[mated], ranks)
+    x = np.linspace(Curve.LEFT, Curve.RIGHT, ranks)
+    ranked = zip(range(1, ranks + 1), x.tolist(), map(_height, shares.tolist()), shares.tolist(), chances.tolist(), strict=True)
+    ticks = [k for k in range(1, ranks + 1) if k in (1, ranks) or k % 5 == 0]
+    return Curve(
+        ranks=list(ranked),
+        chance=list(zip(x.tolist(), map(_height, chances.tolist()), strict=True)),
+        ticks=[(k, float(x[k - 1])) for k in ticks],
+        interval=(_height(interval[0]), _height(interval[1])) if interval else None,
+    )
+
+
+def _height(share: float) -> float:
+    return Curve.BOTTOM - share * (Curve.BOTTOM - Curve.TOP)
+
+
+def _own_notes(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """What the figures themselves show."""
+    unit = metrics["unit"]
+    if n := metrics["probes_unlabelled"]:
+        yield f"The subject of {n} of {metrics['probes']} probe {unit}s is not known: they are ranked, and count in no figure."
+    if n := metrics["probes_without_match"]:
+        yield f"{n} of {metrics['probes']} probe {unit}s have no {unit} of their subject to find: they count only as strangers."
+    if metrics["exclude"] != "same-recording":
+        yield f"Probes may be matched with their own recording (--exclude {metrics['exclude']}): figures are too good."
+
+
+def _percent(value: float | None) -> str:
+    return "\N{EN DASH}" if value is None else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
+
+
+def _figure(value: float) -> str:
+    """Four significant digits."""
+    return f"{value:.4g}"

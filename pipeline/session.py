@@ -1,0 +1,103 @@
+"""The stages in order: each command first brings what is before it up to date."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gaitreid.pipeline.config import Config
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.jobs import Summary
+from gaitreid.pipeline.work import Work
+
+
+@dataclass(frozen=True)
+class Session:
+    """One work folder, the settings in force, and where to say things.
+
+    Attributes:
+        jobs: worker processes.
+    """
+
+    work: Work
+    config: Config
+    console: Console
+    jobs: int = 1
+
+    def extract(
+        self,
+        videos: Sequence[Path],
+        *,
+        pattern: str | None = None,
+        labels: Path | None = None,
+        overwrite: bool = False,
+        fail_fast: bool = False,
+    ) -> Summary:
+        """Videos to tracks in 2D."""
+        from gaitreid.pipeline.extract import extract
+        from gaitreid.pipeline.labels import Labeller
+
+        return extract(
+            self.work,
+            self.config.extract,
+            videos,
+            Labeller(pattern, labels),
+            self.console,
+            jobs=self.jobs,
+            overwrite=overwrite,
+            fail_fast=fail_fast,
+        )
+
+    def lift(self) -> Summary:
+        """Tracks in 2D to 3D."""
+        from gaitreid.pipeline.lift import lift
+
+        return lift(self.work, self.config.lift, self.console, jobs=self.jobs)
+
+    def split(self) -> Path:
+        """Tracks to windows."""
+        from gaitreid.pipeline.split import split
+
+        self.lift()
+        return split(self.work, self.config.split, self.console)
+
+    def train(self, name: str | None = None, *, resume: bool = False, overwrite: bool = False) -> Path:
+        """Windows to an encoder."""
+        from gaitreid.pipeline.train import train
+
+        self.split()
+        return train(self.work, self.config, name or self.config.train.model, self.console, resume=resume, overwrite=overwrite)
+
+    def encode(self, name: str | None = None) -> Path:
+        """Windows to vectors, by a model that is trained first where there is none of this name."""
+        from gaitreid.pipeline.encode import encode
+        from gaitreid.pipeline.train import is_trained, train
+
+        self.split()
+        name = name or self.config.train.model
+        if not is_trained(self.work, name):
+            self.console.say(f"train: there is no model '{name}' in {self.work.root} yet")
+            train(self.work, self.config, name, self.console)
+        return encode(self.work, self.config, name, self.console)
+
+    def match(self, probe: str = "", gallery: str = "", name: str | None = None) -> Path:
+        """Vectors to rankings and a report; the path of the report."""
+        from gaitreid.pipeline.match import match
+
+        embeddings = self.encode(name)
+        return match(self.work, self.config.match, embeddings, probe, gallery, self.console, seed=self.config.seed)
+
+    def synth(self, folder: Path) -> list[Path]:
+        """Rendered walkers."""
+        from gaitreid.pipeline.synth import synth
+
+        return synth(folder, self.config.synth, self.console, jobs=self.jobs, seed=self.config.seed)
+
+    def demo(self, videos: Path) -> Path:
+        """The whole chain on rendered walkers: normal against coat and bag."""
+        self.console.say("demo: the people in these videos are rendered, not real: figures on them say that the chain works, no more")
+        self.synth(videos)
+        self.extract([videos])
+        self.train()
+        report = self.match("nm", "cl")
+        self.console.say(f"\nThe report: {report}\nYour own videos: gaitreid run VIDEOS... (see `gaitreid run --help`)")
+        return report

@@ -1,0 +1,1 @@
+"""2D pose estimators, one file each."""

@@ -1,0 +1,1 @@
+"""Skeleton sequences to identities: encoders, losses, matching, metrics. Knows arrays, not files."""

@@ -1,0 +1,1 @@
+"""Gait encoders, one file each."""

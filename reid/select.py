@@ -1,0 +1,63 @@
+"""Selectors: which tracks a probe or a gallery is, as people type it.
+
+- `nm`: condition nm (a bare word is a condition)
+- `nm|bg`: either
+- `condition=nm,view=090|108,number=05`: all of these at once
+- `all`, or nothing at all: every track
+"""
+
+import difflib
+
+import numpy as np
+
+from gaitreid.pose.arrays import BoolArray, IntArray, TextArray, specs
+from gaitreid.pose.errors import UsageError
+from gaitreid.reid.records import Tracks
+
+KEYS = tuple(name for name, _ in specs(Tracks))
+SHOWN = 20  # values that a message lists
+
+
+def select(tracks: Tracks, selector: str) -> IntArray:
+    """Rows of the tracks that a selector means, rising.
+
+    Values are compared as text, numbers also by what they count (`90` is `090`). An empty value (`view=`) is an unknown label.
+
+    Raises:
+        UsageError: a key is unknown, a value is nowhere among the tracks, or no track has all that is asked.
+    """
+    chosen = np.ones(len(tracks.video), dtype=np.bool_)
+    if selector.strip() in {"", "all"}:
+        return np.flatnonzero(chosen)
+    for part in selector.split(","):
+        chosen &= _having(tracks, part, selector)
+    if not chosen.any():
+        raise UsageError(f"selector '{selector}': no track has all of this at once; leave a part away to see what there is")
+    return np.flatnonzero(chosen)
+
+
+def _having(tracks: Tracks, part: str, selector: str) -> BoolArray:
+    """Which tracks have one of the values of one part, `key=a|b` or `a|b`."""
+    key, equals, values = part.partition("=")
+    key, values = (key.strip(), values) if equals else ("condition", part)
+    if key not in KEYS:
+        near = difflib.get_close_matches(key, KEYS, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(KEYS)}"
+        raise UsageError(f"selector '{selector}': unknown key '{key}': {hint}")
+    column: TextArray = getattr(tracks, key).astype(np.str_)
+    present = np.unique(column)
+    wanted = [v for v in present if _canonical(v) in {_canonical(w) for w in values.split("|")}]
+    for value in values.split("|"):
+        if _canonical(value) not in {_canonical(v) for v in present}:
+            raise UsageError(f"selector '{selector}': no track has {key} '{value.strip()}'; there are {_listed(present)}")
+    return np.isin(column, wanted)
+
+
+def _canonical(value: str) -> str:
+    text = str(value).strip()
+    return str(int(text)) if text.isascii() and text.isdecimal() else text
+
+
+def _listed(values: TextArray) -> str:
+    shown = ", ".join(str(v) or "'' (unknown)" for v in values[:SHOWN]) or "no tracks at all"
+    return shown + (f" and {len(values) - SHOWN} more" if len(values) > SHOWN else "")

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from galleries import embeddings
+
+from gaitreid.pose.errors import UsageError
+from gaitreid.reid.select import select
+
+WALKS = [
+    ("001", "nm", "05", "090"),
+    ("001", "cl", "01", "000"),
+    ("002", "nm", "06", "000"),
+    ("002", "bg", "05", "108"),
+    ("", "", "", ""),
+]
+TRACKS = embeddings(WALKS, np.zeros((len(WALKS), 2)))
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ("", [0, 1, 2, 3, 4]),
+        ("all", [0, 1, 2, 3, 4]),
+        ("nm", [0, 2]),
+        ("condition=nm", [0, 2]),
+        ("nm|bg", [0, 2, 3]),
+        ("condition=nm,view=090", [0]),
+        ("nm, view=90|000", [0, 2]),
+        ("number=5", [0, 3]),
+        ("subject=1|2,number=05", [0, 3]),
+        ("view=0", [1, 2]),
+        ("subject=", [4]),
+        ("recording=002/bg/05", [3]),
+        ("video=002-nm-06-000_2", [2]),
+        ("track=1", [0, 1, 2, 3, 4]),
+    ],
+)
+def test_rows(selector: str, expected: list[int]) -> None:
+    assert select(TRACKS, selector).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("selector", "message"),
+    [
+        ("views=090", "did you mean 'view'"),
+        ("colour=red", "there are video, track, subject"),
+        ("xx", "condition 'xx'; there are '' (unknown), bg, cl, nm"),
+        ("nm|xx", "condition 'xx'"),
+        ("view=91", "view '91'; there are '' (unknown), 000, 090, 108"),
+        ("condition=NM", "condition 'NM'"),
+        ("cl,view=090", "no track has all of this at once"),
+    ],
+)
+def test_says_what_there_is(selector: str, message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        select(TRACKS, selector)
+    assert message in str(error.value)
+    assert f"'{selector}'" in str(error.value)
+
+
+def test_lists_only_some_of_many_values() -> None:
+    walks = [(f"{k:03}", "nm", "01", "000") for k in range(100)]
+    with pytest.raises(UsageError, match="and 80 more"):
+        select(embeddings(walks, np.zeros((100, 2))), "subject=x")
+
+
+def test_no_tracks_at_all() -> None:
+    none = embeddings([("a", "b", "c", "d")], np.zeros((1, 2)))
+    empty = type(none)(
+        **{name: getattr(none, name)[:0] for name in ("video", "track", "subject", "condition", "number", "view", "recording")},
+        **{name: getattr(none, name)[:0] for name in ("window", "window_track", "window_frame", "vector")},
+        encoder="",
+        weights="",
+        form="mean",
+    )
+    assert select(empty, "").tolist() == []
+    with pytest.raises(UsageError, match="no tracks at all"):
+        select(empty, "nm")
