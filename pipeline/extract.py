@@ -16,7 +16,26 @@ from gaitreid.pose.errors import EmptyError, FormatError, ItemError, UsageError
 from gaitreid.pose.extract import ExtractConfig, Extraction
 from gaitreid.pose.extract import extract as extract_video
 
-VIDEO_SUFFIXES = frozenset(".3gp .avi .flv .m2ts .m4v .mjpeg .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split())
+VIDEO_SUFFIXES = frozenset(
+    [
+        ".3gp",
+        ".avi",
+        ".flv",
+        ".m2ts",
+        ".m4v",
+        ".mjpeg",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogv",
+        ".ts",
+        ".webm",
+        ".wmv",
+    ]
+)
 
 
 @dataclass(frozen=True)

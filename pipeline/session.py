@@ -94,7 +94,9 @@ class Session:
 
     def demo(self, videos: Path) -> Path:
         """The whole chain on rendered walkers: normal against coat and bag."""
-        self.console.say("demo: the people in these videos are rendered, not real: figures on them say that the chain works, no more")
+        self.console.say(
+            "demo: the people in these videos are rendered, not real: figures on them say that the chain works, no more"
+        )
         self.synth(videos)
         self.extract([videos])
         self.train()

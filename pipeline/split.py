@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def labels_of(tracks: Mapping[int, Track3D], labels: Labels) -> dict[int, Labels
 
 
 def _sequences(windows: list[Windows], rows: list[dict[str, str | int]], config: SplitConfig, skeleton: Skeleton) -> Sequences:
-    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    columns: dict[str, Any] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     return Sequences(
         **join(windows), **columns, length=config.length, fps=config.fps, normalize=config.normalize, skeleton=skeleton
     )

@@ -1,15 +1,13 @@
 """Stage: windows to an encoder in `models/NAME/`.
 
-config.yaml       the settings, what the encoder takes (joints, length, normalisation), and what it was trained on
-checkpoint.pt     state of the training after the last whole epoch; read with weights_only, so it cannot run code
-encoder.safetensors   the weights, once the training is done
-log.jsonl         one line an epoch
+config.yaml          the settings, what the encoder takes (joints, length, normalisation), and what it was trained on
+checkpoint.pt        state of the training after the last whole epoch; read with weights_only, so it cannot run code
+encoder.safetensors  the weights, once the training is done
+log.jsonl            one line an epoch
 """
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +17,21 @@ import yaml
 from gaitreid.pipeline import plugins, store
 from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.files import digest, replacing, write_text
-from gaitreid.pipeline.work import Work, settings
+from gaitreid.pipeline.files import replacing, write_text
+from gaitreid.pipeline.work import Work
+from gaitreid.pose.arrays import BoolArray
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.reid.records import Sequences
-from gaitreid.reid.select import subject_rows
+
+WEIGHTS, CHECKPOINT, DESCRIPTION, LOG = "encoder.safetensors", "checkpoint.pt", "config.yaml", "log.jsonl"
 
 
 def is_trained(work: Work, name: str) -> bool:
     """Whether a model of this name is there and done."""
-    return (work.model(name) / "encoder.safetensors").exists()
+    return (work.model(name) / WEIGHTS).exists()
 
 
-def train(
-    work: Work, config: Config, name: str, console: Console, *, resume: bool = False, overwrite: bool = False
-) -> Path:
+def train(work: Work, config: Config, name: str, console: Console, *, resume: bool = False, overwrite: bool = False) -> Path:
     """Train an encoder; where the same training was cut off it goes on, where it is done nothing happens.
 
     Args:
@@ -46,38 +44,187 @@ def train(
         EmptyError: there are no windows to train on.
         UsageError: there is nothing to resume.
     """
-    from gaitreid.reid.train import train as run
-
     folder = work.model(name)
     sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
     description = _description(work, config, sequences)
-    same = _same(folder, description)
-    if is_trained(work, name) and same and not (resume or overwrite):
+    same = _read_description(folder) == description
+    if same and is_trained(work, name) and not overwrite:
         console.say(f"train: '{name}' is up to date")
         return folder
-    if resume and not (folder / "checkpoint.pt").exists():
+    if resume and not (folder / CHECKPOINT).exists():
         raise UsageError(f"--resume: there is no checkpoint in {folder}")
-    state = _load_state(folder) if resume or (same and not overwrite) else None
-    rows = _windows(sequences, config.train.subjects)
-    encoder = plugins.load("encoder", config.train.model)(
-        len(sequences.skeleton.joints), sequences.length, description["options"]
-    )
-    (folder / "encoder.safetensors").unlink(missing_ok=True)
-    write_text(folder / "config.yaml", yaml.safe_dump(description, sort_keys=False))
-    log = [] if state is None else _read_log(folder, state["epoch"])
-    console.say(
-        f"train: '{name}' on {len(rows)} windows, {config.train.epochs} epochs"
-        + (f", going on after epoch {state['epoch']}" if state else "")
-    )
-    started = time.monotonic()
-    with console.progress("train", config.train.epochs, "epochs") as progress:
-        for epoch, losses, snapshot in run(encoder, sequences, rows, config.train, config.device, config.seed, state):
-            log.append(json.dumps({"epoch": epoch, **losses}))
-            _save_state(folder, snapshot())
-            write_text(folder / "log.jsonl", "\n".join(log) + "\n")
-            progress(epoch, " ".join(f"{k} {v:.3g}" for k, v in losses.items()))
-            console.detail(f"epoch {epoch}: " + " ".join(f"{k} {v:.4g}" for k, v in losses.items()))
-    _save_weights(folder / "encoder.safetensors", encoder)
-    last = json.loads(log[-1])
-    console.say(f"train: done in {time.monotonic() - started:.0f} s, loss {last['loss']:.4g}")
+    state = _load_checkpoint(folder) if resume or (same and not overwrite) else None
+    (folder / WEIGHTS).unlink(missing_ok=True)
+    if state is None:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    write_text(folder / DESCRIPTION, yaml.safe_dump(description, sort_keys=False))
+    _run(folder, config, sequences, state, name, console)
     return folder
+
+
+def load(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """A trained encoder and its description.
+
+    Raises:
+        FormatError: the folder does not hold a whole model.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    description = _read_description(folder)
+    if not description:
+        raise FormatError(f"{folder}: has no {DESCRIPTION}: train the model again")
+    try:
+        encoder = _build(description)
+        encoder.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise FormatError(f"{folder}: not a whole model ({error}): train it again") from error
+    return encoder, description
+
+
+def device(name: str) -> Any:
+    """A torch device; auto is CUDA where there is one.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        result = torch.device(name)
+        torch.empty(1, device=result)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from error
+    return result
+
+
+def _run(folder: Path, config: Config, sequences: Sequences, state: dict[str, Any] | None, name: str, console: Console) -> None:
+    import torch
+
+    from gaitreid.reid.train import train as epochs
+
+    torch.manual_seed(config.seed)
+    encoder = _build(_read_description(folder))
+    where = device(config.device)
+    chosen = _subject_windows(sequences, config.train.subjects)
+    log = _read_log(folder, state["epoch"]) if state else []
+    going_on = f", going on after epoch {state['epoch']}" if state else ""
+    console.say(f"train: '{name}' on {chosen.sum()} windows, {config.train.epochs} epochs, {where}{going_on}")
+    began = time.monotonic()
+    with console.progress("train", config.train.epochs, "epochs") as progress:
+        for epoch, losses, snapshot in epochs(
+            encoder,
+            sequences.xyz,
+            sequences.start[chosen],
+            sequences.window_track[chosen],
+            config.train,
+            where,
+            config.seed,
+            state,
+        ):
+            _save_checkpoint(folder, snapshot())
+            log.append(json.dumps({"epoch": epoch, **losses}))
+            write_text(folder / LOG, "\n".join(log) + "\n")
+            words = " ".join(f"{key} {value:.4g}" for key, value in losses.items())
+            console.detail(f"epoch {epoch}: {words}")
+            progress(epoch, words)
+    _save_weights(folder, encoder)
+    console.say(f"train: '{name}' done in {time.monotonic() - began:.0f} s, loss {json.loads(log[-1])['loss']:.4g}")
+
+
+def _description(work: Work, config: Config, sequences: Sequences) -> dict[str, Any]:
+    """What decides the weights, and what the encoder takes; plain values."""
+    facts = store.attributes(work.sequences, "sequences")
+    options = getattr(config, config.train.model, None)
+    return {
+        "model": config.train.model,
+        "options": as_dict(options) if options else {},
+        "skeleton": sequences.skeleton.name,
+        "joints": list(sequences.skeleton.joints),
+        "length": sequences.length,
+        "fps": sequences.fps,
+        "normalize": sequences.normalize,
+        "train": as_dict(config.train),
+        "seed": config.seed,
+        "sequences": {"config": facts["config"], "made_from": facts["made_from"]},
+        "subjects": sorted(
+            set(sequences.subject[np.unique(sequences.window_track[_subject_windows(sequences, config.train.subjects)])].tolist())
+        ),
+    }
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _build(description: dict[str, Any]) -> Any:
+    from gaitreid.pipeline.config import build
+
+    sections = {f.name: f for f in Config.__dataclass_fields__.values()}
+    factory = plugins.load("encoder", description["model"])
+    arguments: list[Any] = [len(description["joints"]), description["length"]]
+    if description["model"] in sections:
+        section = getattr(Config(), description["model"])
+        arguments.append(build(type(section), description["options"], description["model"]))
+    return factory(*arguments)
+
+
+def _subject_windows(sequences: Sequences, subjects: str | None) -> BoolArray:
+    """Windows to train on: (N,). Subjects are texts or ranges of numbers: `001-074,080`.
+
+    Raises:
+        EmptyError: nobody of these is there.
+    """
+    chosen = np.ones(len(sequences.start), dtype=np.bool_)
+    if subjects:
+        wanted = [_is_subject(part.strip()) for part in subjects.split(",")]
+        track = np.array([any(matches(s) for matches in wanted) for s in sequences.subject.tolist()], dtype=np.bool_)
+        chosen = track[sequences.window_track]
+    if not chosen.any():
+        raise EmptyError(f"no windows of subjects {subjects}: there are {', '.join(sorted(set(sequences.subject.tolist())))}")
+    return chosen
+
+
+def _is_subject(part: str) -> Any:
+    low, dash, high = part.partition("-")
+    if dash and low.isdigit() and high.isdigit():
+        return lambda subject: subject.isdigit() and int(low) <= int(subject) <= int(high)
+    return lambda subject: subject == part
+
+
+def _read_log(folder: Path, epochs: int) -> list[str]:
+    path = folder / LOG
+    return path.read_text(encoding="utf-8").splitlines()[:epochs] if path.exists() else []
+
+
+def _load_checkpoint(folder: Path) -> dict[str, Any] | None:
+    import torch
+
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises anything at all on a damaged file
+        raise FormatError(f"{path}: cannot be read ({type(error).__name__}); delete it to train from the beginning") from error
+    return state
+
+
+def _save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    import torch
+
+    with replacing(folder / CHECKPOINT) as temporary:
+        torch.save(state, temporary)
+
+
+def _save_weights(folder: Path, encoder: Any) -> None:
+    from safetensors.torch import save_file
+
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file({k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}, temporary)

@@ -7,6 +7,7 @@ from the source's joints as DERIVED says.
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ def _skeleton(name: str, joints: str, bones: str) -> Skeleton:
     edges: list[tuple[int, int]] = []
     for chain in bones.split():
         ids = [names.index(j) for j in chain.split("-")]
-        edges += list(zip(ids[:-1], ids[1:], strict=True))
+        edges += pairwise(ids)
     return Skeleton(name, names, tuple(edges))
 
 
@@ -178,11 +179,12 @@ def remap(points: FloatArray, score: FloatArray, source: Skeleton, target: Skele
 
 def _row(source: Skeleton, joint: str, asked: tuple[str, ...]) -> NDArray[np.float64] | None:
     if joint in source.joints:
-        return np.eye(len(source.joints))[source.joints.index(joint)]
+        return np.array([float(name == joint) for name in source.joints])
     if joint in asked:  # nose from head from nose: no way
         return None
     for recipe in DERIVED.get(joint, ()):
         parts = [(weight, _row(source, j, (*asked, joint))) for j, weight in recipe.items()]
         if all(row is not None for _, row in parts):
-            return np.sum([weight * row for weight, row in parts if row is not None], axis=0)
+            total: NDArray[np.float64] = sum((w * row for w, row in parts if row is not None), np.zeros(len(source.joints)))
+            return total
     return None

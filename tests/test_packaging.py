@@ -16,7 +16,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def test_every_folder_with_code_is_packaged() -> None:
-    folders = {path.parent.relative_to(ROOT) for path in ROOT.rglob("__init__.py") if not path.relative_to(ROOT).parts[0].startswith(".")}
+    folders = {
+        path.parent.relative_to(ROOT) for path in ROOT.rglob("__init__.py") if not path.relative_to(ROOT).parts[0].startswith(".")
+    }
     on_disk = {".".join(("gaitreid", *folder.parts)) for folder in folders if folder.parts[:1] not in [("build",), ("tests",)]}
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == on_disk
 
@@ -26,7 +28,9 @@ def test_versions_agree() -> None:
     assert f"## {gaitreid.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", sorted(m.name for m in pkgutil.walk_packages(gaitreid.__path__, "gaitreid.") if ".tests" not in m.name))
+@pytest.mark.parametrize(
+    "name", sorted(m.name for m in pkgutil.walk_packages(gaitreid.__path__, "gaitreid.") if ".tests" not in m.name)
+)
 def test_every_module_imports_and_says_what_it_is(name: str) -> None:
     module = importlib.import_module(name)
     assert module.__doc__

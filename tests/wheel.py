@@ -32,7 +32,18 @@ def main() -> None:
     uv = str(Path(sys.executable).with_name("uv"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _run(uv, "build", "-q", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", str(folder / "dist"), str(ROOT))
+        _run(
+            uv,
+            "build",
+            "-q",
+            "--wheel",
+            "--no-build-isolation",
+            "--python",
+            sys.executable,
+            "--out-dir",
+            str(folder / "dist"),
+            str(ROOT),
+        )
         (wheel,) = (folder / "dist").glob("*.whl")
         venv.create(folder / "env", symlinks=True)
         python = str(folder / "env/bin/python")

@@ -29,7 +29,9 @@ def test_optional_groups_that_do_not_match_are_unknown() -> None:
     assert Labeller(r"(?P<subject>\w)(-(?P<view>\d+))?$")(Path("a.avi")) == Labels("a")
 
 
-@pytest.mark.parametrize(("pattern", "message"), [("(", "not a regular"), (r"\d+", "must name groups"), (r"(?P<who>x)", "must name")])
+@pytest.mark.parametrize(
+    ("pattern", "message"), [("(", "not a regular"), (r"\d+", "must name groups"), (r"(?P<who>x)", "must name")]
+)
 def test_bad_patterns(pattern: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Labeller(pattern)

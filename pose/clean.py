@@ -1,0 +1,108 @@
+"""Temporal clean-up of keypoint tracks: outliers masked, short gaps filled, smoothed. Array in, array out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+from scipy.signal import butter, sosfiltfilt
+
+from gaitreid.pose.arrays import BoolArray, FloatArray
+from gaitreid.pose.errors import UsageError
+
+
+@dataclass(frozen=True)
+class CleanConfig:
+    """How tracks are cleaned.
+
+    Attributes:
+        min_score: joints below it are missing.
+        outlier: a joint farther from its running median than this many robust deviations is missing; 0 turns it off.
+        max_gap: longest gap that is filled, in seconds.
+        cutoff: of the Butterworth low-pass, in Hz (gait has little above 6); 0 turns it off.
+    """
+
+    min_score: float = 0.0
+    outlier: float = 5.0
+    max_gap: float = 0.3
+    cutoff: float = 6.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 <= self.min_score <= 1:
+            raise UsageError(f"lift.clean.min_score is {self.min_score}, expected 0 to 1")
+        for name in ("outlier", "max_gap", "cutoff"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"lift.clean.{name} is {getattr(self, name)}, expected 0 or more")
+
+
+def clean(points: FloatArray, score: FloatArray, time: FloatArray, config: CleanConfig) -> tuple[FloatArray, FloatArray]:
+    """Mask, fill and smooth.
+
+    Args:
+        points: (T, J, C), NaN is missing.
+        score: (T, J).
+        time: (T,) seconds, rising.
+
+    Returns:
+        (T, J, C) and (T, J): longer gaps stay NaN, nothing is extrapolated, and what was missing or masked has score 0.
+    """
+    result = np.array(points, dtype=np.float64)
+    result[score < config.min_score] = np.nan
+    if config.outlier:
+        result[outliers(result, config.outlier)] = np.nan
+    missing = np.isnan(result).any(axis=-1)
+    result[missing] = np.nan
+    for joint in range(result.shape[1]):
+        _fill(result[:, joint], time, config.max_gap)
+    if config.cutoff:
+        for joint in range(result.shape[1]):
+            _smooth(result[:, joint], time, config.cutoff)
+    return result.astype(points.dtype), np.where(missing, 0, score).astype(score.dtype)
+
+
+def outliers(points: FloatArray, threshold: float, width: int = 7) -> BoolArray:
+    """Joints far from their running median (Hampel identifier; Pearson et al., EURASIP JASP 2016).
+
+    Args:
+        points: (T, J, C).
+        threshold: in robust standard deviations of the joint's distance from its running median.
+
+    Returns:
+        (T, J).
+    """
+    filled = np.where(np.isnan(points), 0.0, points)
+    distance = np.linalg.norm(points - median_filter(filled, size=(width, 1, 1), mode="nearest"), axis=-1)
+    distance[np.isnan(distance)] = 0
+    scale = 1.4826 * np.median(distance, axis=0)
+    # Jitter far below a centimetre (or a pixel's fraction) is no outlier however still the joint is otherwise.
+    spread = np.nanmax(np.abs(points), initial=0.0, where=np.isfinite(points)) * 0.02
+    found: BoolArray = distance > np.maximum(threshold * scale, spread)
+    return found
+
+
+def runs(present: BoolArray) -> list[tuple[int, int]]:
+    """First and last+1 of every run of true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], present.astype(np.int8), [0]])))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+def _fill(series: NDArray[np.float64], time: FloatArray, max_gap: float) -> None:
+    """Interpolate gaps in a (T, C) series, in place."""
+    present = np.isfinite(series[:, 0])
+    for (_, a), (b, _) in zip(found := runs(present), found[1:], strict=False):
+        if time[b] - time[a - 1] <= max_gap + 1e-9:
+            share = ((time[a:b] - time[a - 1]) / (time[b] - time[a - 1]))[:, None]
+            series[a:b] = (1 - share) * series[a - 1] + share * series[b]
+
+
+def _smooth(series: NDArray[np.float64], time: FloatArray, cutoff: float) -> None:
+    """Zero-phase second-order Butterworth over every run without gaps of a (T, C) series, in place."""
+    for a, b in runs(np.isfinite(series[:, 0])):
+        rate = (b - a - 1) / (time[b - 1] - time[a]) if b - a > 1 else 0.0
+        if b - a < 10 or cutoff >= 0.45 * rate:  # too short for the filter's padding, or nothing above the cut-off
+            continue
+        even = np.linspace(time[a], time[b - 1], b - a)  # frame times may vary; the filter wants an even grid
+        for c in range(series.shape[1]):
+            smooth = sosfiltfilt(butter(2, cutoff, fs=rate, output="sos"), np.interp(even, time[a:b], series[a:b, c]))
+            series[a:b, c] = np.interp(time[a:b], even, smooth)

@@ -1,0 +1,44 @@
+"""What a 2D pose estimator is: one person's picture in, keypoints out."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from gaitreid.pose.arrays import FloatArray
+from gaitreid.pose.skeleton import Skeleton
+from gaitreid.pose.video import Image
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One person in one picture.
+
+    Attributes:
+        xy: (J, 2) pixels of the picture; may lie outside it.
+        score: (J,) in [0, 1].
+        world: (J, 3) metres, hip-centred, camera axes; NaN where the estimator gives none.
+        mask: (height, width) in [0, 1], the person's silhouette, if asked for.
+    """
+
+    xy: FloatArray
+    score: FloatArray
+    world: FloatArray
+    mask: FloatArray | None
+
+
+class PoseEstimator(Protocol):
+    """Follows one person: pictures come in the order of time and show the same person at about the same place."""
+
+    skeleton: Skeleton
+
+    def __call__(self, image: Image) -> Estimate | None:
+        """The person in a BGR picture, or None."""
+
+    def reset(self) -> None:
+        """Forget the person: the next picture shows another."""
+
+
+class EstimatorFactory(Protocol):
+    """Makes an estimator; `masks` asks for silhouettes."""
+
+    def __call__(self, masks: bool) -> PoseEstimator:
+        """A fresh estimator."""

@@ -1,0 +1,314 @@
+"""A video to tracks: people found, followed and posed.
+
+A track is led by its own keypoints: each frame, the person is sought where the last keypoints and their motion say, and the
+detector is asked only every few frames for people who are not followed yet. When two people come to stand before one another,
+both tracks end and new ones begin when they part: a track never goes over from one person to another.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from gaitreid.pose.arrays import ByteArray, FloatArray
+from gaitreid.pose.detect import DETECTORS, choose
+from gaitreid.pose.errors import ItemError, UsageError
+from gaitreid.pose.estimate import Estimate, EstimatorFactory, PoseEstimator
+from gaitreid.pose.records import Silhouettes, Track2D, VideoInfo
+from gaitreid.pose.silhouettes import silhouette
+from gaitreid.pose.skeleton import Skeleton
+from gaitreid.pose.video import Frame, Image, frames
+
+CORE = ("left_shoulder", "right_shoulder", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle")
+CROP = 320  # pixels a side of the square crop that is posed; the person is about 250 of it
+MARGIN = 1.3  # side of the crop over the height of the person
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """How people are found and followed. Times are in seconds, so that they hold at any frame rate.
+
+    Attributes:
+        pose: estimator by name.
+        detector: auto, hog, motion or whole.
+        detect_every: time between two looks for new people.
+        min_seconds: shorter tracks are kept out.
+        min_score: mean score of shoulders, hips, knees and ankles that a person must have to be followed.
+        max_missing: a track ends when its person was not found for longer.
+        overlap: intersection over union of two people's boxes above which they cannot be told apart.
+        max_fps: above it every n-th frame is used.
+        silhouettes: whether masks are kept.
+    """
+
+    pose: str = "mediapipe"
+    detector: str = "auto"
+    detect_every: float = 0.2
+    min_seconds: float = 0.8
+    min_score: float = 0.5
+    max_missing: float = 0.3
+    overlap: float = 0.5
+    max_fps: float = 30.0
+    silhouettes: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.detector not in ("auto", *DETECTORS):
+            raise UsageError(f"extract.detector is '{self.detector}', expected auto, {', '.join(DETECTORS)}")
+        if not (0 <= self.min_score <= 1 and 0 < self.overlap <= 1):
+            raise UsageError("extract.min_score and extract.overlap must be within 0 and 1")
+        if min(self.detect_every, self.min_seconds, self.max_missing) < 0 or self.max_fps <= 0:
+            raise UsageError("extract: times must be 0 or more and max_fps above 0")
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A track that was kept out: `too-short` or `low-confidence`; first and last are original frame indices."""
+
+    reason: str
+    first: int
+    last: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What came out of one video.
+
+    Attributes:
+        detector: the one that was used; `why` says why `auto` chose it.
+        frames_read: frames looked at; `frames_used` of them are in a track.
+        silhouettes: in the order of the tracks; empty if not asked for.
+    """
+
+    info: VideoInfo
+    detector: str
+    why: str
+    frames_read: int
+    frames_used: int
+    tracks: tuple[Track2D, ...]
+    silhouettes: tuple[Silhouettes, ...]
+    rejected: tuple[Rejected, ...]
+
+
+@dataclass
+class Person:
+    """Somebody who is followed."""
+
+    estimator: PoseEstimator
+    box: FloatArray
+    velocity: FloatArray = field(default_factory=lambda: np.zeros(2))  # of the box's middle, pixels a second
+    index: list[int] = field(default_factory=list)
+    time: list[float] = field(default_factory=list)
+    boxes: list[FloatArray] = field(default_factory=list)
+    estimates: list[Estimate] = field(default_factory=list)
+    masks: list[ByteArray | None] = field(default_factory=list)
+
+
+def extract(
+    path: Path, config: ExtractConfig, factory: EstimatorFactory, progress: Callable[[int, int], None] | None = None
+) -> Extraction:
+    """Find, follow and pose the people of a video.
+
+    Args:
+        factory: makes an estimator for one person.
+        progress: told the frames read and the frames that the container states.
+
+    Raises:
+        ItemError: `unreadable`, `not-a-video`, or `no-person`: nobody was found at all. People of whom no track was kept give
+            an extraction without tracks, whose `rejected` says why.
+    """
+    info, stream = frames(path, config.max_fps)
+    detector, why = choose(path) if config.detector == "auto" else (config.detector, "as asked")
+    tracker = Tracker(config, detector, factory)
+    read = 0
+    for frame in stream:
+        tracker.step(frame)
+        read += 1
+        if progress:
+            progress(read, info.frames // info.step)
+    people = tracker.finish()
+    if not people:
+        raise ItemError("no-person", f"nobody found in {read} frames [{detector}: {why}]")
+    kept, rejected = _sift(people, config)
+    used = {i for person in kept for i in person.index}
+    return Extraction(
+        info,
+        detector,
+        why,
+        read,
+        len(used),
+        tuple(_track(p, p.estimator.skeleton) for p in kept),
+        tuple(_silhouettes(p) for p in kept) if config.silhouettes else (),
+        tuple(rejected),
+    )
+
+
+class Tracker:
+    """Follows people from frame to frame; `step` takes a frame, `finish` gives everybody who was followed, by first frame."""
+
+    def __init__(self, config: ExtractConfig, detector: str, factory: EstimatorFactory) -> None:
+        self._config = config
+        self._detector = DETECTORS[detector]()
+        self._factory = factory
+        self._free: list[PoseEstimator] = []  # making one takes longer than a frame, so they are used again
+        self._active: list[Person] = []
+        self._ended: list[Person] = []
+        self._next_look = 0.0
+
+    def step(self, frame: Frame) -> None:
+        """Take the next frame."""
+        self._detector.see(frame.image)
+        for person in list(self._active):
+            if not self._follow(person, frame) and frame.time - person.time[-1] > self._config.max_missing:
+                self._end(person)
+        self._part(frame.time)
+        if frame.time >= self._next_look:
+            self._next_look = frame.time + self._config.detect_every
+            for box in self._detector.propose(frame.image):
+                self._begin(box, frame)
+
+    def finish(self) -> list[Person]:
+        """Everybody who was followed."""
+        for person in list(self._active):
+            self._end(person)
+        return sorted(self._ended, key=lambda p: p.index[0])
+
+    def _follow(self, person: Person, frame: Frame) -> bool:
+        """Look for a person where they should be by now."""
+        elapsed = frame.time - person.time[-1] if person.time else 0.0
+        expected = person.box + np.tile(person.velocity * elapsed, 2)
+        estimate = pose(frame.image, expected, person.estimator)
+        if estimate is None or core_score(estimate, person.estimator.skeleton) < self._config.min_score:
+            return False
+        box = keypoint_box(estimate, frame.image)
+        if iou(box, expected) < (0.3 if person.time else 0.1):  # somebody else
+            return False
+        if elapsed:
+            person.velocity = 0.8 * person.velocity + 0.2 * (_middle(box) - _middle(person.box)) / elapsed
+        person.box = box
+        person.index.append(frame.index)
+        person.time.append(frame.time)
+        person.boxes.append(box)
+        person.masks.append(silhouette(estimate.mask) if estimate.mask is not None else None)
+        person.estimates.append(Estimate(estimate.xy, estimate.score, estimate.world, None))
+        return True
+
+    def _begin(self, box: FloatArray, frame: Frame) -> None:
+        """Follow whoever is in a proposed box, unless they are followed already."""
+        if any(_covered(person.box, box) > 0.4 for person in self._active):
+            return
+        estimator = self._free.pop() if self._free else self._factory(self._config.silhouettes)
+        person = Person(estimator, box)
+        if self._follow(person, frame) and all(iou(person.box, p.box) < 0.4 for p in self._active):
+            self._active.append(person)
+        else:
+            self._release(estimator)
+
+    def _part(self, now: float) -> None:
+        """End the tracks of people who cannot be told apart any more."""
+        for i, a in enumerate(list(self._active)):
+            for b in list(self._active)[i + 1 :]:
+                if iou(a.box, b.box) > self._config.overlap and a in self._active and b in self._active:
+                    self._end(b)  # the later one; if it is young, both are on the same person
+                    if now - b.time[0] > self._config.min_seconds:
+                        self._end(a)
+
+    def _end(self, person: Person) -> None:
+        self._active.remove(person)
+        self._ended.append(person)
+        self._release(person.estimator)
+
+    def _release(self, estimator: PoseEstimator) -> None:
+        estimator.reset()
+        self._free.append(estimator)
+
+
+def pose(image: Image, box: FloatArray, estimator: PoseEstimator) -> Estimate | None:
+    """Pose the person in a box: (4,) pixels. Keypoints come back in pixels of the image."""
+    side = MARGIN * max(box[3] - box[1], box[2] - box[0], 16)
+    centre = _middle(box)
+    scale = CROP / side
+    shift = np.array([CROP / 2, CROP / 2]) - centre * scale
+    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    method = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
+    crop = np.asarray(cv2.warpAffine(image, matrix, (CROP, CROP), flags=method), dtype=np.uint8)
+    found = estimator(crop)
+    if found is None:
+        return None
+    return Estimate((found.xy - shift.astype(np.float32)) / np.float32(scale), found.score, found.world, found.mask)
+
+
+def core_score(estimate: Estimate, skeleton: Skeleton) -> float:
+    """Mean score of shoulders, hips, knees and ankles."""
+    return float(estimate.score[skeleton.indices(*CORE)].mean())
+
+
+def keypoint_box(estimate: Estimate, image: Image) -> FloatArray:
+    """The box of all keypoints, a little larger as heads and shoes are, cut to the picture: (4,)."""
+    low, high = estimate.xy.min(axis=0), estimate.xy.max(axis=0)
+    pad = 0.05 * (high[1] - low[1])
+    size = np.array(image.shape[1::-1], np.float64)
+    return np.concatenate([np.clip(low - pad, 0, size), np.clip(high + pad, 0, size)]).astype(np.float64)
+
+
+def iou(a: FloatArray, b: FloatArray) -> float:
+    """Intersection over union of two boxes (4,)."""
+    both = _intersection(a, b)
+    return both / max(_area(a) + _area(b) - both, 1e-9)
+
+
+def _covered(a: FloatArray, b: FloatArray) -> float:
+    """Intersection over the smaller of two boxes."""
+    return _intersection(a, b) / max(min(_area(a), _area(b)), 1e-9)
+
+
+def _intersection(a: FloatArray, b: FloatArray) -> float:
+    size = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    return float(size.clip(0).prod())
+
+
+def _area(box: FloatArray) -> float:
+    return float((box[2:] - box[:2]).clip(0).prod())
+
+
+def _middle(box: FloatArray) -> FloatArray:
+    return (box[:2] + box[2:]) / 2
+
+
+def _sift(people: list[Person], config: ExtractConfig) -> tuple[list[Person], list[Rejected]]:
+    kept, rejected = [], []
+    for person in people:
+        reason = _reason(person, config)
+        if reason:
+            rejected.append(Rejected(reason, person.index[0], person.index[-1], len(person.index)))
+        else:
+            kept.append(person)
+    return kept, rejected
+
+
+def _reason(person: Person, config: ExtractConfig) -> str:
+    """Why a track is kept out; empty where it is not."""
+    if person.time[-1] - person.time[0] < config.min_seconds:
+        return "too-short"
+    scores = [core_score(e, person.estimator.skeleton) for e in person.estimates]
+    return "low-confidence" if np.median(scores) < (1 + config.min_score) / 2 else ""
+
+
+def _track(person: Person, skeleton: Skeleton) -> Track2D:
+    return Track2D(
+        frame=np.array(person.index),
+        time=np.array(person.time),
+        box=np.stack(person.boxes).astype(np.float32),
+        xy=np.stack([e.xy for e in person.estimates]),
+        score=np.stack([e.score for e in person.estimates]),
+        world=np.stack([e.world for e in person.estimates]),
+        skeleton=skeleton,
+    )
+
+
+def _silhouettes(person: Person) -> Silhouettes:
+    pairs = [(i, mask) for i, mask in zip(person.index, person.masks, strict=True) if mask is not None]
+    masks = np.stack([mask for _, mask in pairs]) if pairs else np.empty((0, 64, 44), np.uint8)
+    return Silhouettes(frame=np.array([i for i, _ in pairs], dtype=np.int64), mask=masks)

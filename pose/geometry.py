@@ -1,0 +1,103 @@
+"""Normalisation of skeletons in 3D. Array in, array out.
+
+Camera axes are x right, y down, z away from the camera. Body axes are x to the walker's left, y up, z forward.
+"""
+
+from typing import Literal
+
+import numpy as np
+from scipy.ndimage import uniform_filter1d
+
+from gaitreid.pose.arrays import FloatArray
+from gaitreid.pose.skeleton import Skeleton
+
+Normalization = Literal["none", "root", "gait"]
+
+
+def root(xyz: FloatArray, skeleton: Skeleton) -> FloatArray:
+    """The pelvis, or the middle of the hips where the skeleton has none: (..., J, 3) -> (..., 3)."""
+    if "pelvis" in skeleton.joints:
+        return xyz[..., skeleton.index("pelvis"), :]
+    return np.asarray(xyz[..., skeleton.indices("left_hip", "right_hip"), :].mean(axis=-2))
+
+
+def body_height(xyz: FloatArray, skeleton: Skeleton) -> float:
+    """Height of the body from median bone lengths: shank + thigh + trunk + neck and head.
+
+    Args:
+        xyz: (T, J, 3), NaN is missing.
+
+    Returns:
+        In the unit of `xyz`; NaN where a part was never seen.
+    """
+    legs = [
+        _length(xyz, skeleton, side + a, side + b)
+        for side in ("left_", "right_")
+        for a, b in (("hip", "knee"), ("knee", "ankle"))
+    ]
+    shoulders = xyz[:, skeleton.indices("left_shoulder", "right_shoulder")].mean(axis=1)
+    trunk = np.linalg.norm(shoulders - root(xyz, skeleton), axis=-1)
+    head = np.linalg.norm(xyz[:, skeleton.index("head")] - shoulders, axis=-1)
+    parts = [_median(trunk), _median(head)]
+    return float(np.sum(legs) / 2 + np.sum(parts))
+
+
+def heading(xyz: FloatArray, skeleton: Skeleton, time: FloatArray, window: float = 1.2) -> FloatArray:
+    """Where the body faces, as an angle about the vertical, smoothed over about a stride.
+
+    Tracks are hip-centred, so they hold no path on the ground; the direction comes from the body itself: the lines from the
+    right to the left hip and shoulder, turned by a right angle. The pelvis turns to and fro within a stride, which the mean
+    over `window` seconds leaves in the result as the gait that it is.
+
+    Args:
+        xyz: (T, J, 3), camera axes.
+
+    Returns:
+        (T,) radians: the angle of the walker's left from the camera's x towards its -z (to the camera).
+    """
+    hips = xyz[:, skeleton.index("left_hip")] - xyz[:, skeleton.index("right_hip")]
+    shoulders = xyz[:, skeleton.index("left_shoulder")] - xyz[:, skeleton.index("right_shoulder")]
+    across = np.nan_to_num(hips) + np.nan_to_num(shoulders)
+    direction = across[:, 0] - 1j * across[:, 2]
+    size = np.abs(direction)
+    direction = np.divide(direction, size, out=np.zeros_like(direction), where=size > 0)
+    rate = (len(time) - 1) / (time[-1] - time[0]) if len(time) > 1 and time[-1] > time[0] else 25.0
+    width = max(1, min(len(time), round(window * rate)))
+    smooth = uniform_filter1d(direction.real, width, mode="nearest") + 1j * uniform_filter1d(
+        direction.imag, width, mode="nearest"
+    )
+    return np.asarray(np.angle(smooth), dtype=np.float64)
+
+
+def normalize(xyz: FloatArray, skeleton: Skeleton, kind: Normalization, time: FloatArray) -> FloatArray:
+    """Take out what is not gait.
+
+    Args:
+        xyz: (T, J, 3) metres, camera axes, NaN is missing.
+        kind: none leaves everything; root puts the pelvis of every frame at the origin; gait also turns the body to face
+            along z and divides by the body height.
+
+    Returns:
+        (T, J, 3): camera axes and metres, or for gait body axes and body heights.
+    """
+    if kind == "none":
+        return xyz
+    centred = xyz - root(xyz, skeleton)[:, None]
+    if kind == "root":
+        return centred
+    angle = heading(centred, skeleton, time)
+    cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    x, up, toward = centred[..., 0], -centred[..., 1], -centred[..., 2]
+    # Turning by -angle brings the walker's left to x; y up and x left make forward z (right-handed).
+    left, forward = x * cos + toward * sin, toward * cos - x * sin
+    turned = np.stack([left, up, forward], axis=-1) / body_height(centred, skeleton)
+    return turned.astype(xyz.dtype)
+
+
+def _length(xyz: FloatArray, skeleton: Skeleton, a: str, b: str) -> float:
+    return _median(np.linalg.norm(xyz[:, skeleton.index(a)] - xyz[:, skeleton.index(b)], axis=-1))
+
+
+def _median(values: FloatArray) -> float:
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else float("nan")

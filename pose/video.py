@@ -1,0 +1,101 @@
+"""Videos to upright frames, one at a time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gaitreid.pose.errors import ItemError
+from gaitreid.pose.records import VideoInfo
+
+Image = NDArray[np.uint8]
+PICTURES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"])
+FALLBACK_FPS = 25.0  # where the container states no rate, or an absurd one
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture.
+
+    Attributes:
+        index: as decoded, from 0.
+        time: seconds from the first frame.
+        image: (height, width, 3), BGR, upright.
+    """
+
+    index: int
+    time: float
+    image: Image
+
+
+def frames(path: Path, max_fps: float = 30.0) -> tuple[VideoInfo, Iterator[Frame]]:
+    """Facts of a video, and its frames in order; memory does not grow with its length.
+
+    Args:
+        max_fps: above it every n-th frame is used, n the nearest whole number (60 -> 30, 50 -> 25, 240 -> 30).
+
+    Raises:
+        ItemError: `unreadable` (no frame can be decoded), `not-a-video` (a picture).
+    """
+    if path.suffix.lower() in PICTURES or _is_picture(path):
+        raise ItemError("not-a-video", "this is a picture")
+    capture = _open(path)
+    ok, decoded = capture.read()
+    if not ok:
+        capture.release()
+        raise ItemError("unreadable", "no frame can be decoded: the file is empty, damaged or of an unknown format")
+    first = np.asarray(decoded, dtype=np.uint8)
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    fps = fps if 0.5 <= fps <= 2000 else FALLBACK_FPS
+    step = max(1, round(fps / max_fps))
+    info = VideoInfo(
+        width=first.shape[1],
+        height=first.shape[0],
+        fps=float(fps),
+        frames=max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))),
+        rotation=int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360,
+        step=step,
+    )
+    return info, _rest(capture, first, fps, step)
+
+
+def _rest(capture: cv2.VideoCapture, image: Image, fps: float, step: int) -> Iterator[Frame]:
+    """The first frame, already decoded, and those after it."""
+    index, start, last = 0, capture.get(cv2.CAP_PROP_POS_MSEC), -1.0
+    ok = True
+    try:
+        while ok:
+            if index % step == 0:
+                time = (capture.get(cv2.CAP_PROP_POS_MSEC) - start) / 1000
+                if time <= last:  # some containers state no times, or the same one twice
+                    time = last + step / fps
+                last = time
+                if image.ndim == 2:
+                    image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
+                yield Frame(index, max(time, 0.0), image)
+            index += 1
+            # Frames that are left out are only grabbed: decoding to BGR is most of their cost.
+            ok = capture.grab()
+            if ok and index % step == 0:
+                ok, decoded = capture.retrieve()
+                image = np.asarray(decoded, dtype=np.uint8)
+    finally:
+        capture.release()
+
+
+def _open(path: Path) -> cv2.VideoCapture:
+    cv2.utils.logging.setLogLevel(0)  # its complaints about damaged files go to stderr; ours say what matters
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise ItemError("unreadable", "cannot be opened: the file is empty, damaged or of an unknown format")
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+    return capture
+
+
+def _is_picture(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")) or head[8:12] == b"WEBP"
