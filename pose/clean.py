@@ -61,7 +61,7 @@ def clean(points: FloatArray, score: FloatArray, time: FloatArray, config: Clean
     return result.astype(points.dtype), np.where(missing, 0, score).astype(score.dtype)
 
 
-def outliers(points: FloatArray, threshold: float, width: int = 7) -> BoolArray:
+def outliers(points: FloatArray, threshold: float, width: int = 5) -> BoolArray:
     """Joints far from their running median (Hampel identifier; Pearson et al., EURASIP JASP 2016).
 
     Args:
@@ -75,8 +75,8 @@ def outliers(points: FloatArray, threshold: float, width: int = 7) -> BoolArray:
     distance = np.linalg.norm(points - median_filter(filled, size=(width, 1, 1), mode="nearest"), axis=-1)
     distance[np.isnan(distance)] = 0
     scale = 1.4826 * np.median(distance, axis=0)
-    # Jitter far below a centimetre (or a pixel's fraction) is no outlier however still the joint is otherwise.
-    spread = np.nanmax(np.abs(points), initial=0.0, where=np.isfinite(points)) * 0.02
+    # A smooth joint hardly leaves its running median but where it turns round, which is no outlier: a tenth of the body is.
+    spread = np.nanmax(np.abs(points), initial=0.0, where=np.isfinite(points)) * 0.1
     found: BoolArray = distance > np.maximum(threshold * scale, spread)
     return found
 

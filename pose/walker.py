@@ -150,12 +150,9 @@ def _pose(p: Walker, phase: FloatArray, rng: np.random.Generator) -> FloatArray:
             arm_angle + p.elbow + 0.3 * p.arm_swing * (1 - np.cos(swing)), sign * p.arms_apart * 0.5
         )
         hand = wrist + (wrist - elbow) * length["hand"] / length["forearm"]
-        joint |= {
-            f"{side}_{name}": value
-            for name, value in {
-                "hip": hip, "knee": knee, "ankle": ankle, "toe": toe, "shoulder": shoulder, "elbow": elbow, "wrist": wrist, "hand": hand
-            }.items()
-        }  # fmt: skip
+        leg = {"hip": hip, "knee": knee, "ankle": ankle, "toe": toe}
+        arm = {"shoulder": shoulder, "elbow": elbow, "wrist": wrist, "hand": hand}
+        joint |= {f"{side}_{name}": value for name, value in (leg | arm).items()}
     return np.stack([joint[name] for name in BODY], axis=1)
 
 

@@ -38,7 +38,7 @@ def train(
     """
     encoder.to(device).train()
     rows = torch.as_tensor(frames, dtype=torch.float32, device=device)
-    used = torch.as_tensor((start[:, None] + np.arange(encoder.length)).ravel(), device=device).unique()
+    used = torch.as_tensor(np.unique(start[:, None] + np.arange(encoder.length)), device=device)
     encoder.prepare(rows[used])
     optimiser = torch.optim.Adam(encoder.parameters(), lr=config.learning_rate)
     done = 0

@@ -24,6 +24,7 @@ class MediaPipe:
 
     def __init__(self, masks: bool = False) -> None:
         self._masks = masks
+        self._stale = False
         with _silent():
             # MediaPipe brings up absl and TensorFlow Lite, which talk on stderr before any logging is set up.
             from mediapipe.python.solutions.pose import Pose
@@ -34,7 +35,10 @@ class MediaPipe:
     def __call__(self, image: Image) -> Estimate | None:
         """See `PoseEstimator`."""
         height, width = image.shape[:2]
-        with _silent():
+        with _silent():  # a graph's threads talk when it starts, which they do by the end of its first picture
+            if self._stale:
+                self._pose.reset()
+                self._stale = False
             found = self._pose.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
         if found.pose_landmarks is None:
             return None
@@ -45,8 +49,7 @@ class MediaPipe:
 
     def reset(self) -> None:
         """See `PoseEstimator`."""
-        with _silent():
-            self._pose.reset()
+        self._stale = True
 
 
 @contextlib.contextmanager

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gaitreid.pose.geometry import body_height, heading, normalize
+from gaitreid.pose.render import scene
+from gaitreid.pose.skeleton import CASIA14, H36M17, remap
+from gaitreid.pose.walker import walker
+
+TIME = np.arange(50) / 25
+
+
+def body(view=90.0, subject=1):
+    xyz = np.stack([r.people[0].xyz for r in scene([walker(0, subject)], "nm", view, 2.0, (0, subject))])
+    return xyz - xyz[:, :1]
+
+
+def turn(xyz, angle):
+    c, s = np.cos(angle), np.sin(angle)
+    return xyz @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
+
+
+@settings(max_examples=20, deadline=None)
+@given(angle=st.floats(-3.1, 3.1), scale=st.floats(0.5, 2), shift=st.floats(-5, 5))
+def test_gait_takes_out_heading_place_and_size(angle, scale, shift):
+    xyz = body()
+    np.testing.assert_allclose(
+        normalize(turn(xyz, angle) * scale + shift, H36M17, "gait", TIME), normalize(xyz, H36M17, "gait", TIME), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("view", [0.0, 54.0, 90.0, 180.0])
+def test_body_axes(view):
+    xyz = normalize(body(view), H36M17, "gait", TIME).mean(axis=0)
+    assert xyz[H36M17.index("left_hip"), 0] > 0.02 > -0.02 > xyz[H36M17.index("right_hip"), 0]
+    assert xyz[H36M17.index("head"), 1] > 0.3
+    assert xyz[H36M17.index("nose"), 2] > 0.02  # the nose is in front
+
+
+def test_the_same_walk_from_all_sides_is_one():
+    walks = [normalize(body(v), H36M17, "gait", TIME) for v in (0, 90, 144)]
+    np.testing.assert_allclose(walks[0], walks[1], atol=1e-6)
+    np.testing.assert_allclose(walks[0], walks[2], atol=1e-6)
+
+
+def test_root_and_none():
+    xyz = body() + 3
+    assert normalize(xyz, H36M17, "none", TIME) is xyz
+    np.testing.assert_allclose(normalize(xyz, H36M17, "root", TIME)[:, 0], 0, atol=1e-9)
+
+
+def test_single_flips_hardly_turn_the_body():
+    xyz = body()
+    flipped = xyz.copy()
+    swap = [H36M17.joints.index(j.replace("left", "L").replace("right", "left").replace("L", "right")) for j in H36M17.joints]
+    flipped[20] = flipped[20][swap]
+    difference = np.angle(np.exp(1j * (heading(xyz, H36M17, TIME) - heading(flipped, H36M17, TIME))))
+    assert np.abs(difference).max() < 0.1
+
+
+def test_missing_stays_missing_and_goes_no_further():
+    xyz = body()
+    xyz[10, H36M17.index("left_wrist")] = np.nan
+    result = normalize(xyz, H36M17, "gait", TIME)
+    assert np.argwhere(np.isnan(result).any(axis=-1)).tolist() == [[10, H36M17.index("left_wrist")]]
+
+
+def test_height_and_skeletons_without_a_pelvis():
+    person = walker(0, 1).length
+    xyz = body()
+    legs = person["thigh"] + person["shank"]
+    assert legs + person["trunk"] < body_height(xyz, H36M17) < legs + person["trunk"] + 2 * (person["neck"] + person["head"])
+    casia, _ = remap(xyz, np.ones(xyz.shape[:2]), H36M17, CASIA14)
+    root = normalize(casia, CASIA14, "root", TIME)
+    np.testing.assert_allclose(root[:, CASIA14.indices("left_hip", "right_hip")].mean(axis=1), 0, atol=1e-9)
