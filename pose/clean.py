@@ -71,14 +71,24 @@ def outliers(points: FloatArray, threshold: float, width: int = 5) -> BoolArray:
     Returns:
         (T, J).
     """
-    filled = np.where(np.isnan(points), 0.0, points)
-    distance = np.linalg.norm(points - median_filter(filled, size=(width, 1, 1), mode="nearest"), axis=-1)
+    distance = np.linalg.norm(points - median_filter(_bridged(points), size=(width, 1, 1), mode="nearest"), axis=-1)
     distance[np.isnan(distance)] = 0
     scale = 1.4826 * np.median(distance, axis=0)
     # A smooth joint hardly leaves its running median but where it turns round, which is no outlier: a tenth of the body is.
     spread = np.nanmax(np.abs(points), initial=0.0, where=np.isfinite(points)) * 0.1
     found: BoolArray = distance > np.maximum(threshold * scale, spread)
     return found
+
+
+def _bridged(points: FloatArray) -> FloatArray:
+    """All gaps interpolated, however long, so that a running median can pass them: (T, J, C)."""
+    result = points.copy()
+    flat = result.reshape(len(points), -1)
+    index = np.arange(len(points))
+    for column in flat.T:
+        seen = np.isfinite(column)
+        column[:] = np.interp(index, index[seen], column[seen]) if seen.any() else 0.0
+    return result
 
 
 def runs(present: BoolArray) -> list[tuple[int, int]]:

@@ -60,7 +60,7 @@ class Motion:
 
     def __init__(self, height: int = 240) -> None:
         self._height = height
-        self._model = cv2.createBackgroundSubtractorMOG2(history=250, varThreshold=20, detectShadows=True)
+        self._model = cv2.createBackgroundSubtractorMOG2(history=250, varThreshold=20, detectShadows=False)
         self._mask: Image | None = None
 
     def see(self, image: Image) -> None:

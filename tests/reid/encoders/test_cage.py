@@ -44,11 +44,10 @@ def test_grouped_layer_is_torchs_own_lstm():
     layer, x = GroupedLSTMCell(4, 6), torch.randn(3, 2, 7, 4)
     for axis in range(3):
         lstm = nn.LSTM(4, 6, batch_first=True)
+        own = (layer.input[axis].T, layer.hidden[axis].T, layer.bias[axis, 0], torch.zeros(24))
         with torch.no_grad():
-            lstm.weight_ih_l0.copy_(layer.input[axis].T)
-            lstm.weight_hh_l0.copy_(layer.hidden[axis].T)
-            lstm.bias_ih_l0.copy_(layer.bias[axis, 0])
-            lstm.bias_hh_l0.zero_()
+            for theirs, ours in zip(lstm.parameters(), own, strict=True):
+                theirs.copy_(ours)
         expected, _ = lstm(x[axis])
         state = (torch.zeros(3, 2, 6), torch.zeros(3, 2, 6))
         steps = []

@@ -1,0 +1,163 @@
+"""The whole chain on rendered walkers, as a user runs it."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gaitreid.pipeline import store
+from gaitreid.pose.records import Silhouettes, Track2D
+from gaitreid.pose.skeleton import BLAZEPOSE33, H36M17, remap
+
+SMALL = ["--set", "train.epochs=2", "--set", "train.batch=32", "--jobs", "1"]
+
+
+def gaitreid(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gaitreid.cli", *map(str, arguments)]
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert result.returncode == code, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rendered videos of two people, extracted."""
+    folder = tmp_path_factory.mktemp("project")
+    gaitreid(
+        "synth", "videos", "--subjects", 2, "--views", "90", "--conditions", "nm,cl", "--numbers", 1, "--jobs", 1, cwd=folder
+    )
+    result = gaitreid("extract", "videos", "--silhouettes", "--jobs", 2, cwd=folder)
+    assert "W0000" not in result.stderr
+    return folder
+
+
+def test_joints_are_where_the_truth_is(project: Path) -> None:
+    for path in sorted((project / "work/pose2d").glob("*.h5")):
+        (found,) = store.read_all(path, "pose2d", Track2D).values()
+        truth = store.read(project / "videos/truth" / path.name, "truth", Track2D, "/tracks/000001")
+        xy, _ = remap(found.xy, found.score, BLAZEPOSE33, H36M17)
+        legs = H36M17.indices("left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle")
+        error = np.linalg.norm(xy[:, legs] - truth.xy[found.frame][:, legs], axis=-1)
+        assert len(found.frame) > 60
+        assert np.median(error) < 6
+
+
+def test_labels_provenance_and_silhouettes(project: Path) -> None:
+    facts = store.attributes(project / "work/pose2d/001-nm-01-090.h5", "pose2d")
+    assert (facts["subject"], facts["condition"], facts["number"], facts["view"]) == ("001", "nm", "01", "090")
+    assert len(str(facts["made_from"])) == 64
+    (masks,) = store.read_all(project / "work/silhouettes/001-nm-01-090.h5", "silhouettes", Silhouettes).values()
+    assert len(masks.frame) > 60
+    assert (masks.mask[:, :3] > 0).any(axis=(1, 2)).all()  # heads touch the top
+    assert 0.1 < (masks.mask > 127).mean() < 0.6
+
+
+def test_match_brings_everything_before_it_up_to_date(project: Path) -> None:
+    result = gaitreid("match", "--probe", "nm", "--gallery", "cl", *SMALL, cwd=project)
+    for stage in ("lift:", "split:", "train:", "encode:", "match:"):
+        assert stage in result.stdout
+    folder = project / "work/matches/nm-cl"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert (metrics["protocol"], metrics["probe"], metrics["gallery"], metrics["unit"]) == ("plain", "nm", "cl", "track")
+    assert (metrics["probes"], metrics["gallery_items"]) == (2, 2)
+    with (folder / "ranking.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    assert {row["probe_video"] for row in rows} == {"001-nm-01-090", "002-nm-01-090"}
+    report = (folder / "report.html").read_text()
+    assert "Rank-1" in report
+    assert "http://" not in report.replace("http://www.w3.org", "")
+    again = gaitreid("match", "--probe", "nm", "--gallery", "cl", *SMALL, cwd=project)
+    for stage in ("lift:", "split:", "train:", "encode:"):
+        assert stage not in again.stdout
+
+
+def test_training_goes_on_where_it_was_cut_off(project: Path) -> None:
+    one, two = project / "work/models/one", project / "work/models/two"
+    gaitreid("train", "--name", "one", *SMALL, cwd=project)
+    gaitreid("train", "--name", "two", *SMALL, "--epochs", 1, cwd=project)
+    result = gaitreid("train", "--name", "two", *SMALL, "--resume", cwd=project)
+    assert "going on after epoch 1" in result.stdout
+    assert (one / "encoder.safetensors").read_bytes() == (two / "encoder.safetensors").read_bytes()
+    assert "up to date" in gaitreid("train", "--name", "one", *SMALL, cwd=project).stdout
+
+
+def test_second_extraction_does_nothing_and_new_labels_need_no_new_poses(project: Path) -> None:
+    path = project / "work/pose2d/001-nm-01-090.h5"
+    before = path.read_bytes()
+    assert "4 were up to date" in gaitreid("extract", "videos", cwd=project).stdout
+    assert path.read_bytes() == before
+    gaitreid("extract", "videos", "--pattern", r"(?P<subject>\d+)-(?P<condition>\w+)", cwd=project)
+    assert store.attributes(path, "pose2d")["view"] == ""
+    gaitreid("extract", "videos", cwd=project)
+    assert path.read_bytes() == before
+
+
+def test_every_bad_video_has_its_reason_and_the_good_one_is_done(project: Path, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    shutil.copy(project / "videos/001-nm-01-090.avi", videos / "good.avi")
+    (videos / "empty.mp4").touch()
+    (videos / "text.avi").write_text("this is no video\n" * 99)
+    whole = (project / "videos/001-nm-01-090.avi").read_bytes()
+    (videos / "head.avi").write_bytes(whole[:300])
+    cv2.imwrite(str(tmp_path / "picture.png"), np.zeros((90, 90, 3), np.uint8))
+    (tmp_path / "picture.png").rename(videos / "picture.avi")
+    writer = cv2.VideoWriter(str(videos / "nobody.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (160, 120))
+    for _ in range(30):
+        writer.write(np.full((120, 160, 3), 90, np.uint8))
+    writer.release()
+    result = gaitreid("extract", "videos", "--jobs", 1, cwd=tmp_path, code=1)
+    reasons = {
+        line.split()[0]: line.split()[1].rstrip(":") for line in result.stdout.splitlines() if not line.startswith("extract")
+    }
+    assert reasons == {
+        "empty": "unreadable",
+        "good": "1",
+        "head": "unreadable",
+        "nobody": "no-person",
+        "picture": "not-a-video",
+        "text": "unreadable",
+    }
+    assert store.read_all(tmp_path / "work/pose2d/nobody.h5", "pose2d", Track2D) == {}
+    assert str(store.attributes(tmp_path / "work/pose2d/nobody.h5", "pose2d")["reason"]).startswith("no-person")
+    again = gaitreid("extract", "videos", "--jobs", 1, cwd=tmp_path, code=1)
+    assert "6 were up to date" in again.stdout
+    assert "no-person" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["extract", "nowhere"], 2, "no such file or folder"),
+        (["extract", "."], 3, "no videos in"),
+        (["lift"], 3, "run `gaitreid extract VIDEOS...` first"),
+        (["train", "--model", "cagee"], 2, "did you mean 'cage'"),
+        (["split", "--set", "split.lenght=3"], 2, "did you mean 'length'"),
+        (["inspect", "nothing.h5"], 3, "no such file"),
+        (["match", "--device", "cuda:77"], 3, "extract"),
+        (["frobnicate"], 2, "No such command"),
+    ],
+)
+def test_errors_are_one_line_and_a_code(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+    result = gaitreid(*arguments, cwd=tmp_path, code=code)
+    assert message in result.stderr
+
+
+def test_selectors_that_mean_nothing_say_what_there_is(project: Path) -> None:
+    result = gaitreid("match", "--probe", "zz", "--gallery", "cl", *SMALL, cwd=project, code=2)
+    assert "nm" in result.stderr
+
+
+def test_inspect_and_plugins(project: Path) -> None:
+    out = gaitreid("inspect", "work/pose2d/001-nm-01-090.h5", cwd=project).stdout
+    assert "/tracks/000001/xy  (T,J,2)" in out
+    assert "schema: pose2d" in out
+    assert "cage" in gaitreid("plugins", cwd=project).stdout

@@ -1,0 +1,75 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gaitreid.pipeline.config import Config, as_dict, load, shipped
+from gaitreid.pose.errors import UsageError
+from gaitreid.reid.windows import SplitConfig
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_every_shipped_file_loads(name: str) -> None:
+    load(Path(name))
+
+
+def test_default_file_is_the_defaults() -> None:
+    assert yaml.safe_load(shipped()["default"].read_text()) == as_dict(Config())
+    assert load(Path("default")) == Config()
+
+
+def test_set_goes_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("split: {length: 30, trim: 5}\nseed: 3\n")
+    config = load(file, ["split.length=40", "cage.window=6"])
+    assert config.split == SplitConfig(length=40, trim=5)
+    assert (config.seed, config.cage.window) == (3, 6)
+
+
+def test_a_file_builds_on_another(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("split: {length: 30, trim: 5}")
+    (tmp_path / "mine.yaml").write_text("_base_: base.yaml\nsplit: {trim: 2}")
+    assert load(tmp_path / "mine.yaml").split == SplitConfig(length=30, trim=2)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["split.lenght=3"], "unknown key 'split.lenght': did you mean 'length'"),
+        (["nonsense=1"], "unknown key 'nonsense'"),
+        (["split.length=abc"], "split.length is 'abc', expected a whole number"),
+        (["split.length=true"], "expected a whole number"),
+        (["split.normalize=sideways"], "expected one of none, root, gait"),
+        (["split=3"], "split must hold keys and values"),
+        (["split.length"], "expected key=value"),
+        (["split.length=1"], "split.length must be 2 or more"),
+        (["extract.detector=eyes"], "expected auto, hog, motion, whole"),
+    ],
+)
+def test_mistakes_are_named(overrides: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load(None, overrides)
+
+
+@pytest.mark.parametrize("content", ["- a\n", "{", "!!python/object/apply:os.system ['true']\n", "_base_: me.yaml\n"])
+def test_bad_files(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "me.yaml"
+    file.write_text(content)
+    with pytest.raises(UsageError, match=r"me\.yaml"):
+        load(file)
+
+
+def test_python_is_never_run(tmp_path: Path) -> None:
+    file = tmp_path / "me.py"
+    file.write_text("raise SystemExit(9)")
+    with pytest.raises(UsageError, match="must be a YAML file"):
+        load(file)
+    (tmp_path / "mine.yaml").write_text("_base_: me.py\n")
+    with pytest.raises(UsageError, match="must be a YAML file"):
+        load(tmp_path / "mine.yaml")
+
+
+def test_replace_keeps_the_checks() -> None:
+    with pytest.raises(UsageError):
+        replace(SplitConfig(), length=0)

@@ -1,0 +1,181 @@
+import cv2
+import numpy as np
+import pytest
+
+from gaitreid.pose.detect import choose
+from gaitreid.pose.errors import ItemError, UsageError
+from gaitreid.pose.estimate import Estimate
+from gaitreid.pose.extract import ExtractConfig, extract, iou
+from gaitreid.pose.silhouettes import silhouette
+from gaitreid.pose.skeleton import BLAZEPOSE33
+from gaitreid.pose.video import frames
+
+ROOM = np.random.default_rng(0).integers(90, 130, (120, 240, 3), dtype=np.uint8)
+
+
+def write(path, images, fps=25.0):
+    height, width = images[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (width, height))
+    for image in images:
+        writer.write(image)
+    writer.release()
+    return path
+
+
+def people(*places, level=250):
+    """A room with upright bars at these columns; None is nobody."""
+    image = ROOM.copy()
+    for x in places:
+        if x is not None:
+            cv2.rectangle(image, (int(x) - 8, 30), (int(x) + 8, 100), (level, level, level), -1)
+    return image
+
+
+class Bars:
+    """Finds the bright bar nearest to the middle of the crop and calls it a person."""
+
+    skeleton = BLAZEPOSE33
+
+    def __init__(self, masks=False):
+        self.masks = masks
+
+    def __call__(self, image):
+        bright = image.min(axis=2) > 220
+        count, labels, stats, centres = cv2.connectedComponentsWithStats(bright.astype(np.uint8))
+        big = [i for i in range(1, count) if stats[i, 4] > 300]
+        if not big:
+            return None
+        i = min(big, key=lambda k: abs(centres[k, 0] - image.shape[1] / 2))
+        x, y, w, h = stats[i, :4]
+        rows = np.linspace(0, 1, 33)
+        xy = np.stack([x + w * (np.arange(33) % 2), y + h * rows], axis=1).astype(np.float32)
+        mask = (labels == i).astype(np.float32) if self.masks else None
+        return Estimate(xy, np.ones(33, np.float32), np.zeros((33, 3), np.float32), mask)
+
+    def reset(self):
+        pass
+
+
+def run(path, **settings):
+    return extract(path, ExtractConfig(**{"detector": "motion", **settings}), Bars)
+
+
+def test_one_walker_is_one_track(tmp_path):
+    images = [people(None)] * 10 + [people(20 + 3 * t) for t in range(60)] + [people(None)] * 15
+    result = run(write(tmp_path / "a.avi", images))
+    (track,) = result.tracks
+    assert track.frame[0] <= 18
+    assert track.frame[-1] in (68, 69)
+    assert len(track.frame) >= 50
+    middle = (track.box[:, 0] + track.box[:, 2]) / 2
+    assert np.abs(middle - (20 + 3 * (track.frame - 10))).max() < 4
+    np.testing.assert_allclose(track.time, track.frame / 25, atol=1e-3)
+    assert result.frames_read == 85
+    assert result.frames_used == len(track.frame)
+
+
+def test_two_who_cross_are_never_one_track(tmp_path):
+    images = [people(None)] * 8 + [people(20 + 2 * t, 210 - 2 * t) for t in range(95)]
+    result = run(write(tmp_path / "a.avi", images))
+    assert len(result.tracks) >= 2
+    for track in result.tracks:
+        way = np.diff((track.box[:, 0] + track.box[:, 2]) / 2)
+        assert (np.sign(np.median(way)) * way > -3).all()  # nobody turns round
+
+
+def test_who_leaves_and_comes_back_may_be_another(tmp_path):
+    images = [people(None)] * 8 + [people(40 + 2 * t) for t in range(40)] + [people(None)] * 20
+    images += [people(60 + 2 * t) for t in range(40)]
+    assert len(run(write(tmp_path / "a.avi", images)).tracks) == 2
+
+
+def test_short_tracks_are_left_out_with_a_reason(tmp_path):
+    images = [people(None)] * 8 + [people(40 + 4 * t) for t in range(12)] + [people(None)] * 20
+    result = run(write(tmp_path / "a.avi", images))
+    assert result.tracks == ()
+    assert {r.reason for r in result.rejected} == {"too-short"}
+
+
+def test_nobody_is_an_error_with_a_reason(tmp_path):
+    with pytest.raises(ItemError) as error:
+        run(write(tmp_path / "a.avi", [people(None)] * 40))
+    assert error.value.reason == "no-person"
+
+
+@pytest.mark.parametrize(("fps", "step"), [(5, 1), (25, 1), (30, 1), (50, 2), (60, 2), (120, 4), (240, 8)])
+def test_frame_rates(tmp_path, fps, step):
+    count = int(3 * fps)
+    images = [people(None)] * max(3, fps // 3) + [people(30 + 150 * t / count) for t in range(count)]
+    result = run(write(tmp_path / "a.avi", images, fps))
+    assert result.info.step == step
+    (track,) = result.tracks
+    assert set(np.diff(track.frame)) <= {step, 2 * step}
+    assert track.time[-1] - track.time[0] > 2.0
+    np.testing.assert_allclose(track.time, track.frame / fps, atol=1e-3)
+
+
+def test_silhouettes_go_with_their_frames(tmp_path):
+    images = [people(None)] * 8 + [people(40 + 2 * t) for t in range(60)]
+    result = run(write(tmp_path / "a.avi", images), silhouettes=True)
+    (masks,) = result.silhouettes
+    assert masks.frame.tolist() == result.tracks[0].frame.tolist()
+    assert (masks.mask[:, :, 21:23] > 0).all()
+
+
+def test_portrait_phone_clips_stand_upright(tmp_path):
+    path = tmp_path / "a.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (160, 96))
+    lying = np.zeros((96, 160, 3), np.uint8)
+    lying[:, :40] = 255  # bright on the left, which is up or down when it stands
+    for _ in range(10):
+        writer.write(lying)
+    writer.release()
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 4 + 40  # version and flags, times, ids, duration, layer, group, volume; then the matrix
+    one, minus = (0x00010000).to_bytes(4, "big"), (0xFFFF0000).to_bytes(4, "big")
+    zero = bytes(4)
+    content[at : at + 36] = zero + one + zero + minus + zero + zero + zero + zero + (0x40000000).to_bytes(4, "big")
+    path.write_bytes(content)
+    info, stream = frames(path)
+    image = next(stream).image
+    assert (info.width, info.height) == (96, 160) == image.shape[1::-1]
+    assert info.rotation in (90, 270)
+    rows = image.mean(axis=(1, 2))
+    assert abs(rows[:30].mean() - rows[-30:].mean()) > 200
+
+
+def test_the_choice_of_the_detector(tmp_path):
+    still = [people(20 + 2 * t) for t in range(80)]
+    assert choose(write(tmp_path / "a.avi", still))[0] == "motion"
+    rng = np.random.default_rng(1)
+    wide = cv2.resize(rng.integers(0, 255, (30, 200, 3), dtype=np.uint8), (1600, 120), interpolation=cv2.INTER_NEAREST)
+    assert choose(write(tmp_path / "b.avi", [wide[:, 8 * t : 8 * t + 240] for t in range(80)]))[0] == "hog"
+    narrow = [image[:, 80:140] for image in still]
+    assert choose(write(tmp_path / "c.avi", narrow))[0] == "whole"
+
+
+def test_iou():
+    a = np.array([0.0, 0, 2, 2])
+    assert iou(a, a) == 1
+    assert iou(a, a + 1) == pytest.approx(1 / 7)
+    assert iou(a, a + 5) == 0
+
+
+def test_silhouette_is_cut_scaled_and_centred():
+    mask = np.zeros((200, 200), np.float32)
+    mask[20:180, 30:70] = 1
+    result = silhouette(mask)
+    assert result is not None
+    assert result.shape == (64, 44)
+    columns = np.flatnonzero(result.any(axis=0))
+    assert result[:, 22].all()
+    assert abs((columns[0] + columns[-1]) / 2 - 21.5) <= 1
+    assert len(columns) == pytest.approx(16, abs=1)
+    assert silhouette(np.zeros((50, 50), np.float32)) is None
+
+
+def test_ranges_are_checked():
+    with pytest.raises(UsageError, match="detector"):
+        ExtractConfig(detector="eyes")
+    with pytest.raises(UsageError, match="times"):
+        ExtractConfig(min_seconds=-1)
