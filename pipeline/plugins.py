@@ -19,19 +19,29 @@ def names(kind: str) -> dict[str, str]:
     return {**{e.name: e.value for e in entry_points(group=f"gaitreid.{kind}")}, **BUILT_IN[kind]}
 
 
-def load(kind: str, name: str) -> Callable[..., Any]:
-    """The factory of a plug-in.
+def check(kind: str, name: str) -> str:
+    """Where a plug-in is, without importing it.
 
     Raises:
-        UsageError: there is none of this name, or what it imports is not installed.
+        UsageError: there is none of this name.
     """
     known = names(kind)
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise UsageError(f"unknown {kind} '{name}': {hint}there are {', '.join(known)}")
+    return known[name]
+
+
+def load(kind: str, name: str) -> Callable[..., Any]:
+    """The factory of a plug-in.
+
+    Raises:
+        UsageError: there is none of this name, or what it imports is not installed.
+    """
+    where = check(kind, name)
     try:
-        factory: Callable[..., Any] = EntryPoint(name, known[name], f"gaitreid.{kind}").load()
+        factory: Callable[..., Any] = EntryPoint(name, where, f"gaitreid.{kind}").load()
     except ModuleNotFoundError as error:
         raise UsageError(f"{kind} '{name}' needs the module '{error.name}', which is not installed") from error
     return factory

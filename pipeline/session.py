@@ -62,8 +62,10 @@ class Session:
 
     def train(self, name: str | None = None, *, resume: bool = False, overwrite: bool = False) -> Path:
         """Windows to an encoder."""
+        from gaitreid.pipeline.plugins import check
         from gaitreid.pipeline.train import train
 
+        check("encoder", self.config.train.model)
         self.split()
         return train(self.work, self.config, name or self.config.train.model, self.console, resume=resume, overwrite=overwrite)
 
