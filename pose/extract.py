@@ -22,8 +22,10 @@ from gaitreid.pose.skeleton import Skeleton
 from gaitreid.pose.video import Frame, Image, frames
 
 CORE = ("left_shoulder", "right_shoulder", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle")
-CROP = 320  # pixels a side of the square crop that is posed; the person is about 250 of it
-MARGIN = 1.3  # side of the crop over the height of the person
+CROP = 384  # pixels a side of the square crop that is posed
+# Side of the crop over the height of the person. BlazePose finds small and blurred people far better with room around them:
+# on 102 proposals of hard 160x120 video it found 34 % at 1.3 before black, 91 % at 2.2 before the picture's edge carried on.
+MARGIN = 2.2
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,7 @@ def pose(image: Image, box: FloatArray, estimator: PoseEstimator) -> Estimate | 
     shift = np.array([CROP / 2, CROP / 2]) - centre * scale
     matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
     method = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
-    crop = np.asarray(cv2.warpAffine(image, matrix, (CROP, CROP), flags=method), dtype=np.uint8)
+    crop = np.asarray(cv2.warpAffine(image, matrix, (CROP, CROP), flags=method, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
     found = estimator(crop)
     if found is None:
         return None

@@ -30,7 +30,13 @@ class MediaPipe:
             from mediapipe.python.solutions.pose import Pose
 
             logging.getLogger("absl").setLevel(logging.ERROR)
-            self._pose = Pose(model_complexity=1, smooth_landmarks=False, enable_segmentation=masks, smooth_segmentation=False)
+            self._pose = Pose(
+                model_complexity=1,
+                smooth_landmarks=False,
+                enable_segmentation=masks,
+                smooth_segmentation=False,
+                min_detection_confidence=0.3,
+            )
 
     def __call__(self, image: Image) -> Estimate | None:
         """See `PoseEstimator`."""

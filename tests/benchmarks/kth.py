@@ -66,7 +66,7 @@ def main() -> None:
 
 def _crossings(work: Work, segments: Path) -> tuple[int, int]:
     """Crossings of videos that are there, and how many of them have one track over at least half of their frames."""
-    total = tracked = 0
+    total, tracked = 0, 0
     with segments.open(newline="") as file:
         for row in csv.DictReader(file):
             path = work.pose2d(f"person{int(row['subject']):02d}_walking_d{row['scenario']}_uncomp")
@@ -75,7 +75,7 @@ def _crossings(work: Work, segments: Path) -> tuple[int, int]:
             frames = np.arange(int(row["start"]), int(row["end"]) + 1)
             found = [np.isin(frames, t.frame).mean() for t in store.read_all(path, "pose2d", Track2D).values()]
             total += 1
-            tracked += max(found, default=0) >= 0.5
+            tracked += bool(max(found, default=0) >= 0.5)
     return total, tracked
 
 
