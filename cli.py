@@ -174,7 +174,8 @@ def match(
     probe: ProbeOption = None,
     gallery: GalleryOption = None,
     name: NameOption = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="euclidean or cosine.")] = None,
+    protocol: Annotated[str, typer.Option("--protocol", help="plain: every probe against the whole gallery.")] = "plain",
+    metric: Annotated[str | None, typer.Option("--metric", help="cosine or euclidean.")] = None,
     exclude: Annotated[str | None, typer.Option("--exclude", help="same-recording, same-window, overlap or nothing.")] = None,
     unit: Annotated[str | None, typer.Option("--unit", help="Rank tracks or windows.")] = None,
     top: Annotated[int | None, typer.Option("--top", min=1, help="Ranks to write.")] = None,
@@ -184,6 +185,8 @@ def match(
 
     Without --probe and --gallery every track is ranked against the tracks of other recordings.
     """
+    if protocol != "plain":
+        raise typer.BadParameter(f"{protocol!r}: there is plain", param_hint="--protocol")
     given = {"match.metric": metric, "match.exclude": exclude, "match.unit": unit, "match.top": top, "encode.form": form}
     session = _session(common, given)
     session.match(probe or "", gallery or "", name)

@@ -29,13 +29,17 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
         return target
     from gaitreid.reid.encode import encode as vectors
     from gaitreid.reid.encode import pool
+    from gaitreid.reid.whiten import whiten
 
-    encoder, description = load(work.model(name))
+    encoder, moments, description = load(work.model(name))
     sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
     _check(name, description, sequences)
     window = vectors(
         encoder, sequences.xyz, sequences.start, sequences.length, config.encode.form, config.encode.batch, device(config.device)
     )
+    power = config.encode.whiten if config.encode.form == "mean" else 0.0
+    if power:
+        window = whiten(window, moments, power)
     columns = {field: getattr(sequences, field) for field, _ in specs(Tracks)}
     ends = sequences.start[:, None] + np.array([0, sequences.length - 1])
     embeddings = Embeddings(
@@ -47,6 +51,7 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
         encoder=name,
         weights=weights,
         form=config.encode.form,
+        whiten=power,
     )
     store.write(target, "embeddings", {"/embeddings": embeddings}, provenance(config.encode, made_from))
     console.say(f"encode: {len(window)} windows, {len(embeddings.vector)} tracks, {window.shape[1]} numbers each, by '{name}'")

@@ -2,7 +2,7 @@
 
 config.yaml          the settings, what the encoder takes (joints, length, normalisation), and what it was trained on
 checkpoint.pt        state of the training after the last whole epoch; read with weights_only, so it cannot run code
-encoder.safetensors  the weights, once the training is done
+encoder.safetensors  the weights, once the training is done, and mean and covariance of the training windows' vectors
 log.jsonl            one line an epoch
 """
 
@@ -22,7 +22,9 @@ from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import BoolArray
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.reid.records import Sequences
+from gaitreid.reid.whiten import Moments
 
+MOMENTS = "vectors."  # before the names of the moments, beside the encoder's own tensors
 WEIGHTS, CHECKPOINT, DESCRIPTION, LOG = "encoder.safetensors", "checkpoint.pt", "config.yaml", "log.jsonl"
 
 
@@ -62,8 +64,8 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
     return folder
 
 
-def load(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """A trained encoder and its description.
+def load(folder: Path) -> tuple[Any, Moments, dict[str, Any]]:
+    """A trained encoder, the moments of its training windows' vectors, and its description.
 
     Raises:
         FormatError: the folder does not hold a whole model.
@@ -76,10 +78,12 @@ def load(folder: Path) -> tuple[Any, dict[str, Any]]:
         raise FormatError(f"{folder}: has no {DESCRIPTION}: train the model again")
     try:
         encoder = _build(description)
-        encoder.load_state_dict(load_file(folder / WEIGHTS))
+        tensors = load_file(folder / WEIGHTS)
+        moments = Moments(**{key: tensors.pop(MOMENTS + key).numpy() for key in ("mean", "covariance")})
+        encoder.load_state_dict(tensors)
     except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise FormatError(f"{folder}: not a whole model ({error}): train it again") from error
-    return encoder, description
+    return encoder, moments, description
 
 
 def device(name: str) -> Any:
@@ -103,7 +107,9 @@ def device(name: str) -> Any:
 def _run(folder: Path, config: Config, sequences: Sequences, state: dict[str, Any] | None, name: str, console: Console) -> None:
     import torch
 
+    from gaitreid.reid.encode import encode
     from gaitreid.reid.train import train as epochs
+    from gaitreid.reid.whiten import moments
 
     torch.manual_seed(config.seed)
     encoder = _build(_read_description(folder))
@@ -130,7 +136,8 @@ def _run(folder: Path, config: Config, sequences: Sequences, state: dict[str, An
             words = " ".join(f"{key} {value:.4g}" for key, value in losses.items())
             console.detail(f"epoch {epoch}: {words}")
             progress(epoch, words)
-    _save_weights(folder, encoder)
+    vectors = encode(encoder, sequences.xyz, sequences.start[chosen], sequences.length, "mean", config.encode.batch, where)
+    _save_weights(folder, encoder, moments(vectors))
     console.say(f"train: '{name}' done in {time.monotonic() - began:.0f} s, loss {json.loads(log[-1])['loss']:.4g}")
 
 
@@ -223,8 +230,10 @@ def _save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
         torch.save(state, temporary)
 
 
-def _save_weights(folder: Path, encoder: Any) -> None:
+def _save_weights(folder: Path, encoder: Any, moments: Moments) -> None:
+    import torch
     from safetensors.torch import save_file
 
     with replacing(folder / WEIGHTS) as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}, temporary)
+        tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
+        save_file(tensors | {MOMENTS + k: torch.from_numpy(v) for k, v in vars(moments).items()}, temporary)

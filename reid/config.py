@@ -70,16 +70,20 @@ class EncodeConfig:
 
     Attributes:
         form: mean over the frames of a window, or sc: frames concatenated.
+        whiten: how far vectors of form mean are whitened by what the model saw in training: 0 not at all (the papers'), 1 fully.
         batch: windows at a time.
     """
 
     form: Literal["mean", "sc"] = "mean"
+    whiten: float = 0.5
     batch: int = 512
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.batch < 1:
             raise UsageError(f"encode.batch is {self.batch}, expected 1 or more")
+        if not 0 <= self.whiten <= 1:
+            raise UsageError(f"encode.whiten is {self.whiten}, expected 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class MatchConfig:
         block: probes at a time; memory grows with it.
     """
 
-    metric: Literal["euclidean", "cosine"] = "euclidean"
+    metric: Literal["euclidean", "cosine"] = "cosine"
     exclude: Literal["same-recording", "same-window", "overlap", "nothing"] = "same-recording"
     unit: Literal["track", "window"] = "track"
     top: int = 10

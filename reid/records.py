@@ -57,6 +57,7 @@ class Embeddings(Tracks):
         vector: vectors of tracks: the mean over their windows.
         encoder: name of the model, and `weights` the SHA-256 of its weights.
         form: mean (over the frames of a window) or sc (frames concatenated).
+        whiten: how far the vectors are whitened, 0 to 1.
     """
 
     window: FloatArray = array("N", "D", dtype="f4")
@@ -66,6 +67,7 @@ class Embeddings(Tracks):
     encoder: str
     weights: str
     form: str
+    whiten: float = 0.0
 
 
 @record
@@ -73,7 +75,7 @@ class Ranking(Record):
     """The gallery sorted for every probe, nearest first.
 
     Attributes:
-        order: row of the gallery item; -1 where fewer were left after exclusion.
+        order: the gallery items by their rows of the embeddings, as in `gallery`; -1 where fewer were left after exclusion.
         distance: its distance; NaN where order is -1.
         probe, gallery: rows of the embeddings' tracks (or windows, by `unit`) that the probes and the gallery items are.
         excluded: gallery items that each probe was not compared with.

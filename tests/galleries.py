@@ -1,9 +1,14 @@
 """Made-up embeddings with labels, for the tests of matching and of its report."""
 
+from functools import partial
+
 import numpy as np
 
 from gaitreid.pose.arrays import FloatArray, IntArray
+from gaitreid.reid.config import MatchConfig
 from gaitreid.reid.records import Embeddings
+
+euclidean = partial(MatchConfig, metric="euclidean")
 
 Walk = tuple[str, str, str, str]  # subject, condition, number, view
 

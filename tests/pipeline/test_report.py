@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from galleries import casia, embeddings, rows
+from galleries import casia, embeddings, euclidean, rows
 
 from gaitreid.pipeline.report import render
 from gaitreid.reid.config import MatchConfig
@@ -56,7 +56,7 @@ def figures(matches: Matches, **names: str) -> dict[str, Any]:
 
 
 def matched(of: Embeddings, config: MatchConfig | None = None) -> tuple[Matches, dict[str, Any]]:
-    matches = rank(of, rows(of, condition="nm"), rows(of, condition="cl"), config or MatchConfig())
+    matches = rank(of, rows(of, condition="nm"), rows(of, condition="cl"), config or euclidean())
     return matches, figures(matches)
 
 
@@ -151,7 +151,7 @@ def test_names_are_text(evil: str) -> None:
 
 def test_without_labels() -> None:
     of = embeddings([("", "", "", "")] * 6, np.random.default_rng(0).normal(size=(6, 3)))
-    matches = rank(of, np.arange(6), np.arange(6), MatchConfig())
+    matches = rank(of, np.arange(6), np.arange(6), euclidean())
     page = Page(render(figures(matches, probe="", gallery=""), matches, of))
     assert page.open == []
     assert "No figure is defined" in page.text
@@ -173,7 +173,7 @@ def test_one_candidate() -> None:
 
 def test_says_what_weakens_the_figures() -> None:
     of = embeddings([(s, "nm", "1", "") for s in ("a", "b", "")] + [("a", "cl", "1", "")], np.eye(4))
-    matches, found = matched(of, MatchConfig(exclude="nothing"))
+    matches, found = matched(of, euclidean(exclude="nothing"))
     text = Page(render(found, matches, of)).text
     assert "The subject of 1 of 3 probe tracks is not known" in text
     assert "1 of 3 probe tracks have no track of their subject to find" in text
@@ -184,7 +184,7 @@ def test_windows_and_many_probes() -> None:
     of = embeddings(
         [(f"{k}", c, "1", "") for c in ("nm", "cl") for k in range(6)], np.random.default_rng(0).normal(size=(12, 4)), 200
     )
-    matches, found = matched(of, MatchConfig(unit="window", top=3))
+    matches, found = matched(of, euclidean(unit="window", top=3))
     text = render(found, matches, of)
     assert Page(text).open == []
     assert "1200 windows: nm" in text

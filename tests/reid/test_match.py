@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from galleries import casia, embeddings, rows
+from galleries import casia, embeddings, euclidean, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +16,7 @@ from gaitreid.reid.match import CSV_COLUMNS, Matches, rank, ranking_rows
 from gaitreid.reid.records import Embeddings
 
 Exclude = Literal["same-recording", "same-window", "overlap", "nothing"]
-EVERYTHING = MatchConfig(exclude="nothing", top=100)
+EVERYTHING = euclidean(exclude="nothing", top=100)
 
 
 def ranked(of: Embeddings, config: MatchConfig, probe: IntArray | None = None, gallery: IntArray | None = None) -> Matches:
@@ -87,14 +87,14 @@ def test_exclusion_by_hand(unit: Any, exclude: Exclude, expected: list[int]) -> 
     walks = [("1", "nm", "1", "0"), ("1", "nm", "2", "0"), ("2", "nm", "1", "0"), ("2", "nm", "2", "0"), ("1", "nm", "1", "90")]
     of = embeddings([*walks, ("1", "nm", "1", "0")], np.arange(12.0).reshape(6, 2), windows=3)
     of.video[5], of.track[5] = of.video[0], 2
-    ranking = ranked(of, MatchConfig(unit=unit, exclude=exclude, top=100), probe=np.array([0])).ranking
+    ranking = ranked(of, euclidean(unit=unit, exclude=exclude, top=100), probe=np.array([0])).ranking
     assert sorted(i for i in ranking.order[0] if i >= 0) == expected
 
 
 def test_unlabelled_videos_are_their_own_recordings() -> None:
     of = embeddings([("", "", "", "")] * 4, np.arange(4.0)[:, None])
     of.recording[1] = of.recording[0]
-    assert ranked(of, MatchConfig()).ranking.order.tolist() == [[2, 3, -1, -1], [2, 3, -1, -1], [1, 3, 0, -1], [2, 1, 0, -1]]
+    assert ranked(of, euclidean()).ranking.order.tolist() == [[2, 3, -1, -1], [2, 3, -1, -1], [1, 3, 0, -1], [2, 1, 0, -1]]
 
 
 def test_ties_are_in_the_order_of_rows() -> None:
@@ -119,7 +119,7 @@ def test_blocks_do_not_matter(seed: int, block: int, metric: Any) -> None:
 def test_moving_all_vectors_changes_nothing() -> None:
     of = casia(subjects=4)
     moved = take(of, "K", np.arange(len(of.video)), vector=of.vector + 3)
-    np.testing.assert_array_equal(ranked(moved, MatchConfig()).ranking.order, ranked(of, MatchConfig()).ranking.order)
+    np.testing.assert_array_equal(ranked(moved, euclidean()).ranking.order, ranked(of, euclidean()).ranking.order)
 
 
 def test_close_vectors_far_from_the_origin_keep_their_distance() -> None:
@@ -136,7 +136,7 @@ def test_cosine_of_a_zero_vector_is_nothing() -> None:
 
 def test_top_keeps_less_and_the_hits_stay() -> None:
     of = casia(subjects=5)
-    long, short = ranked(of, MatchConfig(top=1000)), ranked(of, MatchConfig(top=2))
+    long, short = ranked(of, euclidean(top=1000)), ranked(of, euclidean(top=2))
     np.testing.assert_array_equal(short.ranking.order, long.ranking.order[:, :2])
     np.testing.assert_array_equal(short.hit_rank, long.hit_rank)
 
@@ -144,7 +144,7 @@ def test_top_keeps_less_and_the_hits_stay() -> None:
 def test_hits_nearest_and_views_by_hand() -> None:
     walks = [("a", "nm", "1", "0"), ("a", "cl", "1", "0"), ("b", "cl", "1", "0"), ("a", "cl", "1", "90"), ("", "cl", "", "90")]
     of = embeddings(walks, np.array([[0.0], [4], [1], [3], [2]]))
-    matches = rank(of, np.array([0]), rows(of, condition="cl"), MatchConfig())
+    matches = rank(of, np.array([0]), rows(of, condition="cl"), euclidean())
     assert matches.ranking.order.tolist() == [[2, 4, 3, 1]]
     assert matches.hit_probe.tolist() == [0, 0]
     assert matches.hit_rank.tolist() == [3, 4]
@@ -162,13 +162,13 @@ def test_hits_nearest_and_views_by_hand() -> None:
 def test_nothing_left_to_compare() -> None:
     of = embeddings([("1", "nm", "1", "0"), ("1", "nm", "1", "90")], np.eye(2))
     with pytest.raises(EmptyError, match="excluded as same-recording"):
-        ranked(of, MatchConfig())
+        ranked(of, euclidean())
 
 
 def test_vectors_that_are_no_numbers() -> None:
     of = embeddings([("1", "nm", "1", "0"), ("2", "nm", "1", "0")], np.array([[np.nan], [1]]))
     with pytest.raises(FormatError, match="made-up"):
-        ranked(of, MatchConfig())
+        ranked(of, euclidean())
 
 
 @pytest.mark.parametrize("unit", ["track", "window"])
@@ -176,7 +176,7 @@ def test_rows_of_the_table(unit: Any) -> None:
     walks = [("=1", "nm", "1", "0"), ('b,"', "nm", "1", "0"), ("c", "nm", "1", "0")]
     of = embeddings(walks, np.array([[0.0], [1], [3]]), windows=2 if unit == "window" else 1)
     file = io.StringIO()
-    csv.writer(file).writerows([CSV_COLUMNS, *ranking_rows(ranked(of, MatchConfig(unit=unit)).ranking, of)])
+    csv.writer(file).writerows([CSV_COLUMNS, *ranking_rows(ranked(of, euclidean(unit=unit)).ranking, of)])
     table = list(csv.DictReader(io.StringIO(file.getvalue())))
     assert tuple(table[0]) == CSV_COLUMNS
     assert [row["probe_subject"] for row in table] == [w[0] for w in walks for _ in range(2 if unit == "track" else 8)]

@@ -3,13 +3,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from galleries import casia, embeddings, rows
+from galleries import casia, embeddings, euclidean, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gaitreid.pose.arrays import FloatArray
 from gaitreid.reid import metrics
-from gaitreid.reid.config import MatchConfig
 from gaitreid.reid.match import Matches, Verification, rank
 from gaitreid.reid.records import Embeddings
 
@@ -178,7 +177,7 @@ def test_everything_like_loops(seed: int, exclude: Any) -> None:
     rng = np.random.default_rng(seed)
     walks = [(f"{k % 4}", "nm", f"{k // 8}", f"{k // 4 % 2}") for k in range(20)]
     of = embeddings(walks, rng.integers(-4, 4, size=(20, 3)).astype(float))
-    matches = rank(of, np.arange(12), np.arange(4, 20), MatchConfig(exclude=exclude))
+    matches = rank(of, np.arange(12), np.arange(4, 20), euclidean(exclude=exclude))
     found, expected = metrics.evaluate(matches, draws=10), slow(of, matches)
     for name, value in expected.items():
         assert found[name] == pytest.approx(value), name
@@ -189,7 +188,7 @@ def test_perfect_and_worst() -> None:
     for shift, expected in ((0, 1.0), (1, 0.0)):
         vectors = np.concatenate([np.eye(3), np.roll(np.eye(3), shift, axis=0)])
         of = embeddings(walks, vectors)
-        found = metrics.evaluate(rank(of, np.arange(3), np.arange(3, 6), MatchConfig()))
+        found = metrics.evaluate(rank(of, np.arange(3), np.arange(3, 6), euclidean()))
         assert found["rank1"] == expected
         assert found["ci95"]["rank1"] == [expected, expected]
         assert found["dir_at_far"]["0.1"] == expected
@@ -202,7 +201,7 @@ def test_perfect_and_worst() -> None:
 
 def test_keys_and_ranges() -> None:
     of = casia(subjects=6)
-    found = metrics.evaluate(rank(of, rows(of, condition="nm"), rows(of, condition="cl"), MatchConfig()))
+    found = metrics.evaluate(rank(of, rows(of, condition="nm"), rows(of, condition="cl"), euclidean()))
     assert list(found["tar_at_far"]) == list(found["dir_at_far"]) == ["0.1", "0.01", "0.001"]
     assert (found["probes"], found["gallery_items"], found["subjects"], found["excluded"]) == (36, 18, 6, 0)
     for name in ("rank1", "rank5", "rank10", "map", "minp", "nauc_cmc", "nauc_micro_roc", "eer"):
@@ -215,10 +214,10 @@ def test_keys_and_ranges() -> None:
 
 def test_by_view_is_rank_1_within_the_view() -> None:
     of = casia(subjects=5, noise=1.5)
-    whole = metrics.evaluate(rank(of, rows(of, condition="nm"), rows(of, condition="cl"), MatchConfig()))["by_view"]
+    whole = metrics.evaluate(rank(of, rows(of, condition="nm"), rows(of, condition="cl"), euclidean()))["by_view"]
     for probe, cells in whole.items():
         for gallery, value in cells.items():
-            alone = rank(of, rows(of, condition="nm", view=probe), rows(of, condition="cl", view=gallery), MatchConfig())
+            alone = rank(of, rows(of, condition="nm", view=probe), rows(of, condition="cl", view=gallery), euclidean())
             assert metrics.evaluate(alone)["rank1"] == value
 
 
@@ -232,7 +231,7 @@ def undefined(found: dict[str, Any]) -> None:
 
 def test_without_labels() -> None:
     of = embeddings([("", "", "", "")] * 5, np.arange(5.0)[:, None])
-    found = metrics.evaluate(rank(of, np.arange(5), np.arange(5), MatchConfig()))
+    found = metrics.evaluate(rank(of, np.arange(5), np.arange(5), euclidean()))
     undefined(found)
     assert found["by_view"] is None
     assert (found["probes"], found["probes_unlabelled"], found["probes_without_match"], found["subjects"]) == (5, 5, 0, 0)
@@ -240,14 +239,14 @@ def test_without_labels() -> None:
 
 def test_without_a_match() -> None:
     of = embeddings([("a", "nm", "1", ""), ("b", "nm", "1", ""), ("c", "cl", "1", "")], np.eye(3))
-    found = metrics.evaluate(rank(of, np.arange(2), np.arange(2, 3), MatchConfig()))
+    found = metrics.evaluate(rank(of, np.arange(2), np.arange(2, 3), euclidean()))
     undefined(found)
     assert (found["probes_unlabelled"], found["probes_without_match"], found["subjects"]) == (0, 2, 3)
 
 
 def test_without_impostors() -> None:
     of = embeddings([("a", "nm", "1", ""), ("a", "cl", "1", "")], np.eye(2))
-    found = metrics.evaluate(rank(of, np.arange(1), np.arange(1, 2), MatchConfig()))
+    found = metrics.evaluate(rank(of, np.arange(1), np.arange(1, 2), euclidean()))
     assert found["rank1"] == 1
     assert found["eer"] is None
     assert found["nauc_micro_roc"] is None
@@ -256,7 +255,7 @@ def test_without_impostors() -> None:
 
 def test_probes_that_cannot_be_right_do_not_count() -> None:
     of = embeddings([("a", "nm", "1", ""), ("b", "nm", "1", ""), ("", "nm", "", ""), ("a", "cl", "1", "")], np.eye(4))
-    found = metrics.evaluate(rank(of, np.arange(3), np.arange(3, 4), MatchConfig()))
+    found = metrics.evaluate(rank(of, np.arange(3), np.arange(3, 4), euclidean()))
     assert (found["rank1"], found["probes"], found["probes_without_match"], found["probes_unlabelled"]) == (1, 3, 1, 1)
 
 
