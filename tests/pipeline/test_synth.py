@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gaitreid.pipeline import store
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.synth import SynthConfig, synth
+from gaitreid.pose.errors import UsageError
+from gaitreid.pose.records import Track2D, Track3D
+
+QUIET = Console(level=-1)
+SMALL = SynthConfig(subjects=2, views=(0, 90), conditions=("nm",), numbers=1, seconds=0.4)
+
+
+def test_names_are_casias_and_truth_lies_beside(tmp_path: Path) -> None:
+    paths = synth(tmp_path, SMALL, QUIET)
+    assert [p.name for p in paths] == ["001-nm-01-000.avi", "001-nm-01-090.avi", "002-nm-01-000.avi", "002-nm-01-090.avi"]
+    for path in paths:
+        capture = cv2.VideoCapture(str(path))
+        assert capture.get(cv2.CAP_PROP_FPS) == 25
+        count = 0
+        while capture.read()[0]:
+            count += 1
+        truth = tmp_path / "truth" / f"{path.stem}.h5"
+        flat = store.read(truth, "truth", Track2D, "/tracks/000001")
+        solid = store.read(truth, "truth", Track3D, "/tracks3d/000001")
+        assert count == len(flat.frame) == len(solid.frame) == 10
+        np.testing.assert_allclose(solid.xyz[:, 0], 0)
+
+
+def test_only_what_is_missing_is_rendered_and_it_comes_out_the_same(tmp_path: Path) -> None:
+    paths = synth(tmp_path, SMALL, QUIET)
+    before = [p.read_bytes() for p in paths]
+    stamps = [p.stat().st_mtime_ns for p in paths]
+    paths[1].unlink()
+    synth(tmp_path, SMALL, QUIET)
+    assert [p.read_bytes() for p in paths] == before
+    assert [p.stat().st_mtime_ns == s for p, s in zip(paths, stamps, strict=True)] == [True, False, True, True]
+
+
+def test_another_seed_gives_other_people(tmp_path: Path) -> None:
+    one = synth(tmp_path / "a", SMALL, QUIET, seed=0)
+    two = synth(tmp_path / "b", SMALL, QUIET, seed=1)
+    assert one[0].read_bytes() != two[0].read_bytes()
+
+
+def test_several_people_a_scene(tmp_path: Path) -> None:
+    config = SynthConfig(subjects=5, views=(90,), people_per_scene=2, seconds=0.4)
+    paths = synth(tmp_path, config, QUIET)
+    assert [p.name for p in paths] == ["scene-01-090.avi", "scene-02-090.avi"]
+    truth = tmp_path / "truth/scene-02-090.h5"
+    assert store.attributes(truth, "truth")["subjects"] == "003,004"
+    assert len(store.read_all(truth, "truth", Track2D)) == 2
+
+
+@pytest.mark.parametrize("wrong", [{"conditions": ("xx",)}, {"subjects": 0}, {"people_per_scene": 3, "subjects": 2}])
+def test_settings_that_make_no_sense_are_named(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match=r"synth"):
+        SynthConfig(**wrong)  # type: ignore[arg-type]
