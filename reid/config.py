@@ -53,7 +53,7 @@ class TrainConfig:
 
     model: str = "cage"
     epochs: int = 20
-    batch: int = 128
+    batch: int = 64
     learning_rate: float = 5e-4
     clip: float = 5.0
     subjects: str | None = None
@@ -75,7 +75,7 @@ class EncodeConfig:
     """
 
     form: Literal["mean", "sc"] = "mean"
-    whiten: float = 0.5
+    whiten: float = 0.7
     batch: int = 512
 
     def __post_init__(self) -> None:

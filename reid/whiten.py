@@ -1,7 +1,7 @@
 """Partial whitening of embeddings, learnt from the unlabelled training windows.
 
 In learnt embeddings a few directions hold most of the variance, and it is what all walkers share: posture, the view, the phase of
-the step. Whitening takes their weight away (Jegou and Chum, ECCV 2012); done by half it leaves the noise of the smallest small.
+the step. Whitening takes their weight away (Jegou and Chum, ECCV 2012); done in part it leaves the noise of the smallest small.
 """
 
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ class SplitConfig:
     Attributes:
         length: frames a window.
         step: frames between the starts of windows; null is half the length (CAGE, section 4.1).
-        trim: frames dropped at each end of a track, at most a quarter of it (people enter and leave the picture there).
+        trim: frames dropped at each end of a track, at most a tenth of it (people enter and leave the picture there).
         normalize: none, root or gait.
         fps: rate that all tracks are brought to.
         max_gap: longest time between two frames that is bridged, in seconds.
@@ -66,7 +66,7 @@ def split_track(track: Track3D, config: SplitConfig) -> Windows:
     if len(track.time) > 1 and (rate := (len(track.time) - 1) / (track.time[-1] - track.time[0])) < MIN_RATE:
         raise ItemError("rate-too-low", f"{rate:.1f} frames a second, expected {MIN_RATE:g} or more")
     xyz, time, frame = resample(track, config)
-    trim = min(config.trim, len(xyz) // 4)
+    trim = min(config.trim, len(xyz) // 10)  # of short tracks every frame counts
     whole = np.asarray(np.isfinite(xyz).all(axis=(1, 2)))
     whole[:trim] = whole[len(whole) - trim :] = False
     starts = [s for a, b in runs(whole) for s in range(a, b - config.length + 1, config.stride)]

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from gaitreid.pose.arrays import take
 from gaitreid.pose.errors import ItemError, UsageError
 from gaitreid.pose.records import Track3D
 from gaitreid.pose.render import scene
@@ -89,3 +90,8 @@ def test_ranges_are_checked():
     with pytest.raises(UsageError):
         SplitConfig(length=1)
     assert SplitConfig(length=7).stride == 3
+
+
+def test_short_tracks_lose_a_tenth_at_each_end_and_no_more():
+    windows = split_track(take(track(), "T", slice(0, 50)), SplitConfig(length=40, trim=10))
+    assert windows.start.tolist() == [5]
