@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from gaitreid.pipeline import plugins, store
@@ -13,6 +14,7 @@ from gaitreid.pipeline.jobs import Failure, Summary, each
 from gaitreid.pipeline.labels import FIELDS, Labeller, Labels
 from gaitreid.pipeline.work import Work, is_current, provenance
 from gaitreid.pose.errors import EmptyError, FormatError, ItemError, UsageError
+from gaitreid.pose.estimate import Estimators
 from gaitreid.pose.extract import ExtractConfig, Extraction
 from gaitreid.pose.extract import extract as extract_video
 
@@ -132,13 +134,19 @@ def _extract_one(job: Job) -> Outcome:
         if kept:
             return kept
     try:
-        extraction = extract_video(job.video, job.config, plugins.load("pose", job.config.pose))
+        extraction = extract_video(job.video, job.config, _estimators(job.config.pose, job.config.silhouettes))
     except ItemError as error:
         _write_nothing(job, target, digest, error)
         return Outcome(job.stem, error.reason, f"{error.reason}: {error}", 0, False)
     _write(job, target, digest, extraction)
     reason = "" if extraction.tracks else "no-track"
     return Outcome(job.stem, reason, _line(extraction), len(extraction.tracks), False)
+
+
+@cache
+def _estimators(name: str, masks: bool) -> Estimators:
+    """Those of this worker, which stay from video to video."""
+    return Estimators(plugins.load("pose", name), masks)
 
 
 def _kept(job: Job, target: Path, digest: str) -> Outcome | None:

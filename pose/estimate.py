@@ -42,3 +42,20 @@ class EstimatorFactory(Protocol):
 
     def __call__(self, masks: bool) -> PoseEstimator:
         """A fresh estimator."""
+
+
+class Estimators:
+    """Estimators of one kind, lent to one person at a time and used again: making one takes as long as ten frames."""
+
+    def __init__(self, factory: EstimatorFactory, masks: bool = False) -> None:
+        self._factory, self._masks = factory, masks
+        self._free: list[PoseEstimator] = []
+
+    def take(self) -> PoseEstimator:
+        """One that follows nobody."""
+        return self._free.pop() if self._free else self._factory(self._masks)
+
+    def give_back(self, estimator: PoseEstimator) -> None:
+        """Its person is gone."""
+        estimator.reset()
+        self._free.append(estimator)

@@ -15,7 +15,7 @@ import numpy as np
 from gaitreid.pose.arrays import ByteArray, FloatArray
 from gaitreid.pose.detect import DETECTORS, choose
 from gaitreid.pose.errors import ItemError, UsageError
-from gaitreid.pose.estimate import Estimate, EstimatorFactory, PoseEstimator
+from gaitreid.pose.estimate import Estimate, Estimators, PoseEstimator
 from gaitreid.pose.records import Silhouettes, Track2D, VideoInfo
 from gaitreid.pose.silhouettes import silhouette
 from gaitreid.pose.skeleton import Skeleton
@@ -109,12 +109,12 @@ class Person:
 
 
 def extract(
-    path: Path, config: ExtractConfig, factory: EstimatorFactory, progress: Callable[[int, int], None] | None = None
+    path: Path, config: ExtractConfig, estimators: Estimators, progress: Callable[[int, int], None] | None = None
 ) -> Extraction:
     """Find, follow and pose the people of a video.
 
     Args:
-        factory: makes an estimator for one person.
+        estimators: may be used for one video after the other.
         progress: told the frames read and the frames that the container states.
 
     Raises:
@@ -123,7 +123,7 @@ def extract(
     """
     info, stream = frames(path, config.max_fps)
     detector, why = choose(path) if config.detector == "auto" else (config.detector, "as asked")
-    tracker = Tracker(config, detector, factory)
+    tracker = Tracker(config, detector, estimators)
     read = 0
     for frame in stream:
         tracker.step(frame)
@@ -150,11 +150,10 @@ def extract(
 class Tracker:
     """Follows people from frame to frame; `step` takes a frame, `finish` gives everybody who was followed, by first frame."""
 
-    def __init__(self, config: ExtractConfig, detector: str, factory: EstimatorFactory) -> None:
+    def __init__(self, config: ExtractConfig, detector: str, estimators: Estimators) -> None:
         self._config = config
         self._detector = DETECTORS[detector]()
-        self._factory = factory
-        self._free: list[PoseEstimator] = []  # making one takes longer than a frame, so they are used again
+        self._estimators = estimators
         self._active: list[Person] = []
         self._ended: list[Person] = []
         self._next_look = 0.0
@@ -201,12 +200,12 @@ class Tracker:
         """Follow whoever is in a proposed box, unless they are followed already."""
         if any(_covered(person.box, box) > 0.4 for person in self._active):
             return
-        estimator = self._free.pop() if self._free else self._factory(self._config.silhouettes)
+        estimator = self._estimators.take()
         person = Person(estimator, box)
         if self._follow(person, frame) and all(iou(person.box, p.box) < 0.4 for p in self._active):
             self._active.append(person)
         else:
-            self._release(estimator)
+            self._estimators.give_back(estimator)
 
     def _part(self, now: float) -> None:
         """End the tracks of people who cannot be told apart any more."""
@@ -220,11 +219,7 @@ class Tracker:
     def _end(self, person: Person) -> None:
         self._active.remove(person)
         self._ended.append(person)
-        self._release(person.estimator)
-
-    def _release(self, estimator: PoseEstimator) -> None:
-        estimator.reset()
-        self._free.append(estimator)
+        self._estimators.give_back(person.estimator)
 
 
 def pose(image: Image, box: FloatArray, estimator: PoseEstimator) -> Estimate | None:

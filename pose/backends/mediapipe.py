@@ -24,7 +24,7 @@ class MediaPipe:
 
     def __init__(self, masks: bool = False) -> None:
         self._masks = masks
-        self._stale = False
+        self._following = self._stale = False
         with _silent():
             # MediaPipe brings up absl and TensorFlow Lite, which talk on stderr before any logging is set up.
             from mediapipe.python.solutions.pose import Pose
@@ -46,6 +46,7 @@ class MediaPipe:
                 self._pose.reset()
                 self._stale = False
             found = self._pose.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        self._following = found.pose_landmarks is not None
         if found.pose_landmarks is None:
             return None
         points = np.array([(p.x * width, p.y * height, p.visibility) for p in found.pose_landmarks.landmark], np.float32)
@@ -55,7 +56,7 @@ class MediaPipe:
 
     def reset(self) -> None:
         """See `PoseEstimator`."""
-        self._stale = True
+        self._stale = self._following  # who follows nobody looks for somebody anyway; starting the graph anew costs ten frames
 
 
 @contextlib.contextmanager

@@ -2,9 +2,10 @@
 
     extract.py VIDEO... [--jobs N]
 
-Each video is extracted (whole stage: hashing, decoding, detection, tracking, poses, writing); then the very crops that were
-posed go through a bare MediaPipe. Seconds are sums over the workers, best of --repeat, without imports. Overhead is
-(seconds - detector_seconds) / backend_seconds. Last line: one JSON object with the same figures.
+Each video is extracted (whole stage: hashing, decoding, detection, tracking, poses, writing), and the very crops that were posed
+go through a bare MediaPipe, turn about, --repeat times. Seconds are means over these rounds, summed over videos and workers,
+without imports. Overhead is (seconds - detector_seconds) / backend_seconds. Memory is the largest worker's, of extraction alone.
+Last line: one JSON object with the same figures.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from gaitreid.pipeline.work import Work
 from gaitreid.pose import extract as extraction
 from gaitreid.pose.backends.mediapipe import MediaPipe
 from gaitreid.pose.detect import DETECTORS, Detector, choose
-from gaitreid.pose.estimate import Estimate
+from gaitreid.pose.estimate import Estimate, Estimators
 from gaitreid.pose.skeleton import BLAZEPOSE33, Skeleton
 from gaitreid.pose.video import Image
 
@@ -39,7 +40,7 @@ OVERHEAD = 1.25  # the most that is allowed
 
 @dataclass
 class Cost:
-    """Of one video, in seconds and megabytes."""
+    """Of one video, in seconds."""
 
     name: str
     frames: int
@@ -47,7 +48,6 @@ class Cost:
     seconds: float
     detector_seconds: float
     backend_seconds: float
-    peak_rss_mb: float
 
 
 @dataclass
@@ -91,14 +91,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="worker processes at once")
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
-    tasks = [(video, options.repeat) for video in options.videos]
-    costs = list(each(_measure, tasks, options.jobs))
-    print(f"{'video':32}{'frames':>8}{'crops':>8}{'seconds':>9}{'detector':>10}{'backend':>9}{'overhead':>10}{'MB':>7}")
+    peak = max(each(_peak, options.videos, options.jobs))  # before anything else takes memory
+    costs = list(each(_measure, [(video, options.repeat) for video in options.videos], options.jobs))
+    print(f"{'video':32}{'frames':>8}{'crops':>8}{'seconds':>9}{'detector':>10}{'backend':>9}{'overhead':>10}")
     for c in costs:
         overhead = (c.seconds - c.detector_seconds) / c.backend_seconds if c.crops else float("nan")
         print(
             f"{c.name[:31]:32}{c.frames:8}{c.crops:8}{c.seconds:9.2f}{c.detector_seconds:10.2f}"
-            f"{c.backend_seconds:9.2f}{overhead:10.2f}{c.peak_rss_mb:7.0f}"
+            f"{c.backend_seconds:9.2f}{overhead:10.2f}"
         )
     seconds, detector, backend = (sum(getattr(c, f) for c in costs) for f in ("seconds", "detector_seconds", "backend_seconds"))
     result = {
@@ -106,13 +106,13 @@ def main() -> None:
         "seconds": round(seconds, 3),
         "backend_seconds": round(backend, 3),
         "overhead": round((seconds - detector) / backend, 3),
-        "peak_rss_mb": round(max(c.peak_rss_mb for c in costs)),
+        "peak_rss_mb": round(peak),
         "detector_seconds": round(detector, 3),
         "detector_share": round(detector / seconds, 3),
         "crops": sum(c.crops for c in costs),
         "jobs": options.jobs,
     }
-    share = f"detector {detector / seconds:.0%} of it all"
+    share = f"detector {detector / seconds:.0%} of it all, {peak:.0f} MB a worker"
     print(f"with {options.jobs} worker(s): overhead {result['overhead']} (limit {OVERHEAD}), {share}")
     print(json.dumps(result))
 
@@ -120,11 +120,7 @@ def main() -> None:
 def _measure(task: tuple[Path, int]) -> Cost:
     """Runs in a worker, where MediaPipe has been brought up before anything is timed."""
     video, repeat = task
-    MediaPipe()(np.zeros((64, 64, 3), np.uint8))
-    config = Config().extract
-    runs = [_extract(video) for _ in range(repeat)]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    seconds, detector = min(runs)
+    _extract(video)  # the stage keeps its estimators from video to video; here they come up
     recorders: list[Recorder] = []
 
     def factory(masks: bool) -> Recorder:
@@ -132,10 +128,17 @@ def _measure(task: tuple[Path, int]) -> Cost:
         recorders.append(Recorder())
         return recorders[-1]
 
-    found = extraction.extract(video, config, factory)
-    backend = min(_alone(recorders) for _ in range(repeat))
+    found = extraction.extract(video, Config().extract, Estimators(factory))
     crops = sum(image is not None for r in recorders for image in r.shown)
-    return Cost(video.name, found.frames_read, crops, seconds, detector, backend, peak)
+    bare = [Bare(r.shown) for r in recorders]
+    seconds, detector, backend = np.mean([(*_extract(video), sum(b.run() for b in bare)) for _ in range(repeat)], axis=0)
+    return Cost(video.name, found.frames_read, crops, float(seconds), float(detector), float(backend))
+
+
+def _peak(video: Path) -> float:
+    """Megabytes that a worker has come to need after extracting a video."""
+    _extract(video)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _extract(video: Path) -> tuple[float, float]:
@@ -158,23 +161,29 @@ class _Timed:
         self.propose = clock.around(inner.propose)
 
 
-def _alone(recorders: list[Recorder]) -> float:
-    """Seconds of a bare MediaPipe over the same crops, with as many instances, and started anew where it was."""
-    from mediapipe.python.solutions.pose import Pose
+class Bare:
+    """MediaPipe and nothing else, over recorded crops; started anew where it followed somebody and is to follow another."""
 
-    began = time.perf_counter()
-    for recorder in recorders:
-        with Pose(model_complexity=1, smooth_landmarks=False, min_detection_confidence=0.3) as pose:
-            fresh = True
-            for image in recorder.shown:
-                if image is not None:
-                    if not fresh:
-                        pose.reset()
-                        fresh = True
-                    pose.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-                else:
-                    fresh = False
-    return time.perf_counter() - began
+    def __init__(self, shown: list[Image | None]) -> None:
+        from mediapipe.python.solutions.pose import Pose
+
+        self._shown = shown
+        self._pose = Pose(model_complexity=1, smooth_landmarks=False, min_detection_confidence=0.3)
+        self.run()
+
+    def run(self) -> float:
+        """Seconds."""
+        began = time.perf_counter()
+        found = stale = False
+        for image in self._shown:
+            if image is None:
+                stale = found
+                continue
+            if stale:
+                self._pose.reset()
+            found = self._pose.process(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).pose_landmarks is not None
+            stale = False
+        return time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import pytest
 
 from gaitreid.pose.detect import choose
 from gaitreid.pose.errors import ItemError, UsageError
-from gaitreid.pose.estimate import Estimate
+from gaitreid.pose.estimate import Estimate, Estimators
 from gaitreid.pose.extract import ExtractConfig, extract, iou
 from gaitreid.pose.silhouettes import silhouette
 from gaitreid.pose.skeleton import BLAZEPOSE33
@@ -57,7 +57,8 @@ class Bars:
 
 
 def run(path, **settings):
-    return extract(path, ExtractConfig(**{"detector": "motion", **settings}), Bars)
+    estimators = Estimators(Bars, settings.get("silhouettes", False))
+    return extract(path, ExtractConfig(**{"detector": "motion", **settings}), estimators)
 
 
 def test_one_walker_is_one_track(tmp_path):
