@@ -103,5 +103,17 @@ class Session:
         self.extract([videos])
         self.train()
         report = self.match("nm", "cl")
-        self.console.say(f"\nThe report: {report}\nYour own videos: gaitreid run VIDEOS... (see `gaitreid run --help`)")
+        picture = self._picture(report.parent, videos.parent / "ranking.png")
+        self.console.say(
+            f"\nThe picture: {picture}\nThe report: {report}\nYour own videos: gaitreid run VIDEOS... (see `gaitreid run --help`)"
+        )
         return report
+
+    def _picture(self, match: Path, path: Path) -> Path:
+        from gaitreid.pipeline import store
+        from gaitreid.pipeline.picture import ranking_picture
+        from gaitreid.reid.records import Embeddings, Ranking
+
+        embeddings = store.read(self.work.embeddings(self.config.train.model), "embeddings", Embeddings, "/embeddings")
+        ranking = store.read(match / "ranking.h5", "ranking", Ranking, "/ranking")
+        return ranking_picture(path, self.work, embeddings, ranking)

@@ -1,0 +1,64 @@
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gaitreid.pose.video import frames
+
+
+def mp4(path: Path, count: int) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (64, 48))
+    for n in range(count):
+        writer.write(np.full((48, 64, 3), 2 * n, np.uint8))
+    writer.release()
+    return path
+
+
+def with_times(path: Path, runs: list[tuple[int, float]]) -> None:
+    """Give an MP4 (index at its end) other frame times: (number of frames, seconds each lasts) after one another."""
+    data = path.read_bytes()
+    chain, start, end = [], 0, len(data)
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"):
+        at = start
+        while data[at + 4 : at + 8] != kind:
+            at += struct.unpack(">I", data[at : at + 4])[0]
+            assert at < end
+        chain.append(at)
+        if kind == b"mdia":
+            header = data.index(b"mdhd", at) + 4
+            (scale,) = struct.unpack(">I", data[header + 12 : header + 16])
+        start = at + 8
+    table = struct.pack(">II", 0, len(runs)) + b"".join(struct.pack(">II", n, round(s * scale)) for n, s in runs)
+    at = chain[-1]
+    (old,) = struct.unpack(">I", data[at : at + 4])
+    result = bytearray(data[:at] + struct.pack(">I", 8 + len(table)) + b"stts" + table + data[at + old :])
+    for box in chain[:-1]:
+        (size,) = struct.unpack(">I", result[box : box + 4])
+        result[box : box + 4] = struct.pack(">I", size + 8 + len(table) - old)
+    path.write_bytes(bytes(result))
+
+
+def test_variable_rate_keeps_each_frames_own_time(tmp_path: Path) -> None:
+    path = mp4(tmp_path / "a.mp4", 30)
+    with_times(path, [(15, 0.04), (15, 0.02)])  # no longer in all than before, or its edit list would cut it
+    _, stream = frames(path)
+    time = np.array([f.time for f in stream])
+    np.testing.assert_allclose(time, np.concatenate([np.arange(15) * 0.04, 0.6 + np.arange(15) * 0.02]), atol=2e-3)
+
+
+@pytest.mark.parametrize(("fps", "step"), [(5, 1), (25, 1), (30, 1), (50, 2), (60, 2), (240, 8)])
+def test_fast_videos_are_thinned_and_slow_ones_kept(tmp_path: Path, fps: int, step: int) -> None:
+    path = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (64, 48))
+    for n in range(48):
+        writer.write(np.full((48, 64, 3), 5 * n, np.uint8))
+    writer.release()
+    info, stream = frames(path)
+    shown = list(stream)
+    assert info.step == step
+    assert [f.index for f in shown] == list(range(0, 48, step))
+    np.testing.assert_allclose([f.time for f in shown], np.arange(0, 48, step) / fps, atol=1e-3)
+    for f in shown:
+        assert abs(float(f.image.mean()) - 5 * f.index) < 4
