@@ -1,5 +1,6 @@
 """Whole files or none: written beside their place and renamed; and what a file's content is known by."""
 
+import glob
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ def replacing(path: Path) -> Iterator[Path]:
     A crash at any moment leaves the old file or the new one, never half of either.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -50,6 +52,24 @@ def digest(parts: Iterable[str]) -> str:
     for part in parts:
         result.update(part.encode() + b"\n")
     return result.hexdigest()
+
+
+def _sweep(path: Path) -> None:
+    """Remove what processes that were killed left of this file."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
+        pid = left.name.removeprefix(f".{path.name}.").partition(".")[0]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

@@ -53,9 +53,10 @@ class Cage(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, joints: int, length: int, config: CageConfig) -> None:
+    def __init__(self, joints: int, length: int, config: CageConfig | None = None) -> None:
         super().__init__()
-        self.config, self.length = config, length
+        self.config = config = config or CageConfig()
+        self.length = length
         k = config.hidden
         self.encoder1, self.encoder2 = GroupedLSTMCell(joints, k), GroupedLSTMCell(k, k)
         # The first decoder layer's input is the last skeleton, zeros in the released code, and the attentional state.

@@ -2,9 +2,12 @@
 
 import csv
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -98,6 +101,22 @@ def test_second_extraction_does_nothing_and_new_labels_need_no_new_poses(project
     assert store.attributes(path, "pose2d")["view"] == ""
     gaitreid("extract", "videos", cwd=project)
     assert store.attributes(path, "pose2d")["view"] == "090"
+
+
+def test_killed_at_any_moment_and_run_again_gives_the_same_files(project: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gaitreid.cli", "extract", str(project / "videos"), "--jobs", "2"]
+    done = tmp_path / "work/pose2d"
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        while not list(done.glob("*.h5")) and process.poll() is None:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert 0 < len(list(done.glob("*.h5"))) < 4
+    (done / f".002-cl-01-090.h5.{process.pid}.tmp").write_bytes(b"half a file")
+    gaitreid("extract", project / "videos", "--jobs", 2, cwd=tmp_path)
+    names = {path.name for path in done.iterdir()}
+    assert names == {path.name for path in (project / "work/pose2d").iterdir()}
+    for name in names:
+        assert (done / name).read_bytes() == (project / "work/pose2d" / name).read_bytes()
 
 
 def test_every_bad_video_has_its_reason_and_the_good_one_is_done(project: Path, tmp_path: Path) -> None:
