@@ -2,17 +2,19 @@
 
 A track is led by its own keypoints: each frame, the person is sought where the last keypoints and their motion say, and the
 detector is asked only every few frames for people who are not followed yet. When two people come to stand before one another,
-both tracks end and new ones begin when they part: a track never goes over from one person to another.
+both tracks end and new ones begin when they part, and where somebody turns back a new track begins: a track is one walk.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from gaitreid.pose.arrays import ByteArray, FloatArray
+from gaitreid.pose.clean import runs
 from gaitreid.pose.detect import DETECTORS, choose
 from gaitreid.pose.errors import ItemError, UsageError
 from gaitreid.pose.estimate import Estimate, Estimators, PoseEstimator
@@ -26,6 +28,8 @@ CROP = 384  # pixels a side of the square crop that is posed
 # Side of the crop over the height of the person. BlazePose finds small and blurred people far better with room around them:
 # on 102 proposals of hard 160x120 video it found 34 % at 1.3 before black, 91 % at 2.2 before the picture's edge carried on.
 MARGIN = 2.2
+STEADY = 0.18  # seconds over which a person's velocity is averaged
+TURN_SECONDS, TURN_WAY = 0.4, 0.12  # a turn is this way forth and back, in body heights, each within this time
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,15 @@ class Extraction:
 
 @dataclass
 class Person:
-    """Somebody who is followed."""
+    """Somebody who is followed.
+
+    Attributes:
+        followed: whether they were found in the frame before.
+    """
 
     estimator: PoseEstimator
     box: FloatArray
+    followed: bool = False
     velocity: FloatArray = field(default_factory=lambda: np.zeros(2))  # of the box's middle, pixels a second
     index: list[int] = field(default_factory=list)
     time: list[float] = field(default_factory=list)
@@ -180,21 +189,38 @@ class Tracker:
         """Look for a person where they should be by now."""
         elapsed = frame.time - person.time[-1] if person.time else 0.0
         expected = person.box + np.tile(person.velocity * elapsed, 2)
-        estimate = pose(frame.image, expected, person.estimator)
+        image = frame.image if person.followed else self._without_others(frame.image, expected, person)
+        person.followed = False
+        estimate = pose(image, expected, person.estimator)
         if estimate is None or core_score(estimate, person.estimator.skeleton) < self._config.min_score:
             return False
         box = keypoint_box(estimate, frame.image)
         if iou(box, expected) < (0.3 if person.time else 0.1):  # somebody else
             return False
         if elapsed:
-            person.velocity = 0.8 * person.velocity + 0.2 * (_middle(box) - _middle(person.box)) / elapsed
+            kept = np.exp(-elapsed / STEADY)
+            person.velocity = kept * person.velocity + (1 - kept) * (_middle(box) - _middle(person.box)) / elapsed
         person.box = box
+        person.followed = True
         person.index.append(frame.index)
         person.time.append(frame.time)
         person.boxes.append(box)
         person.masks.append(silhouette(estimate.mask) if estimate.mask is not None else None)
         person.estimates.append(Estimate(estimate.xy, estimate.score, estimate.world, None))
         return True
+
+    def _without_others(self, image: Image, box: FloatArray, person: Person) -> Image:
+        """The others painted over, but for what is in this box: else who looks for somebody new finds them."""
+        others = [other.box for other in self._active if other is not person]
+        if not others:
+            return image
+        result = image.copy()
+        for other in others:
+            x1, y1, x2, y2 = other.round().astype(int)
+            result[max(y1, 0) : y2, max(x1, 0) : x2] = 128
+        x1, y1, x2, y2 = box.round().clip(0).astype(int)
+        result[y1:y2, x1:x2] = image[y1:y2, x1:x2]
+        return result
 
     def _begin(self, box: FloatArray, frame: Frame) -> None:
         """Follow whoever is in a proposed box, unless they are followed already."""
@@ -274,9 +300,44 @@ def _middle(box: FloatArray) -> FloatArray:
     return (box[:2] + box[2:]) / 2
 
 
+def turns(time: FloatArray, x: FloatArray) -> list[int]:
+    """Where somebody turns back: a walk has one direction, and a sudden turn may be another person's.
+
+    Args:
+        time: (T,) seconds.
+        x: (T,) of the body across the picture, in body heights.
+
+    Returns:
+        First indices of the walks after the first.
+    """
+    before = np.interp(time - TURN_SECONDS, time, x)
+    after = np.interp(time + TURN_SECONDS, time, x)
+    back, ahead = x - before, after - x
+    turning = (back * ahead < 0) & (np.minimum(np.abs(back), np.abs(ahead)) > TURN_WAY)
+    return [first + int((back * ahead)[first:end].argmin()) for first, end in runs(turning)]
+
+
+def _pieces(person: Person) -> list[Person]:
+    """The walks of somebody who was followed."""
+    boxes = np.stack(person.boxes)
+    x = (boxes[:, 0] + boxes[:, 2]) / 2 / np.median(boxes[:, 3] - boxes[:, 1])
+    edges = [0, *turns(np.array(person.time), x), len(person.index)]
+    return [
+        replace(
+            person,
+            index=person.index[a:b],
+            time=person.time[a:b],
+            boxes=person.boxes[a:b],
+            estimates=person.estimates[a:b],
+            masks=person.masks[a:b],
+        )
+        for a, b in pairwise(edges)
+    ]
+
+
 def _sift(people: list[Person], config: ExtractConfig) -> tuple[list[Person], list[Rejected]]:
     kept, rejected = [], []
-    for person in people:
+    for person in sorted((p for whole in people for p in _pieces(whole)), key=lambda p: p.index[0]):
         reason = _reason(person, config)
         if reason:
             rejected.append(Rejected(reason, person.index[0], person.index[-1], len(person.index)))

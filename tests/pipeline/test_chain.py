@@ -103,6 +103,23 @@ def test_second_extraction_does_nothing_and_new_labels_need_no_new_poses(project
     assert store.attributes(path, "pose2d")["view"] == "090"
 
 
+def test_several_people_in_a_frame_are_each_their_own_track(tmp_path: Path) -> None:
+    people = ["--subjects", 3, "--people-per-scene", 3]
+    gaitreid("synth", "videos", *people, "--views", "54", "--conditions", "nm", "--jobs", 1, cwd=tmp_path)
+    gaitreid("extract", "videos", cwd=tmp_path)
+    truth = store.read_all(tmp_path / "videos/truth/scene-01-054.h5", "truth", Track2D).values()
+    found = store.read_all(tmp_path / "work/pose2d/scene-01-054.h5", "pose2d", Track2D).values()
+    hips = BLAZEPOSE33.indices("left_hip", "right_hip")
+    whose = []
+    for track in found:
+        pelvis = track.xy[:, hips].mean(axis=1)
+        nearest = np.argmin([np.linalg.norm(pelvis - person.xy[track.frame, 0], axis=-1) for person in truth], axis=0)
+        counts = np.bincount(nearest, minlength=3)
+        assert counts.max() > 0.9 * counts.sum()  # but for the moment in which they cross
+        whose.append(int(counts.argmax()))
+    assert set(whose) == {0, 1, 2}
+
+
 def test_killed_at_any_moment_and_run_again_gives_the_same_files(project: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "gaitreid.cli", "extract", str(project / "videos"), "--jobs", "2"]
     done = tmp_path / "work/pose2d"

@@ -5,7 +5,7 @@ import pytest
 from gaitreid.pose.detect import choose
 from gaitreid.pose.errors import ItemError, UsageError
 from gaitreid.pose.estimate import Estimate, Estimators
-from gaitreid.pose.extract import ExtractConfig, extract, iou
+from gaitreid.pose.extract import ExtractConfig, extract, iou, turns
 from gaitreid.pose.silhouettes import silhouette
 from gaitreid.pose.skeleton import BLAZEPOSE33
 from gaitreid.pose.video import frames
@@ -180,3 +180,22 @@ def test_ranges_are_checked():
         ExtractConfig(detector="eyes")
     with pytest.raises(UsageError, match="times"):
         ExtractConfig(min_seconds=-1)
+
+
+def test_a_walk_ends_where_it_turns_back():
+    time = np.arange(100) / 25
+    there = np.minimum(time, 2.0) * 0.7
+    assert turns(time, there) == []  # stands still at the end
+    (at,) = turns(time, np.abs(time - 1.6) * 0.7)
+    assert abs(time[at] - 1.6) < 0.05
+    assert turns(time, 0.04 * np.sin(2 * np.pi * time)) == []  # sways, seen from the front
+    assert turns(time[:1], there[:1]) == []
+
+
+def test_who_is_taken_for_another_is_two_tracks(tmp_path):
+    # One bar comes, the other leaves from the same place: nothing but the direction tells them apart.
+    images = [people(None)] * 8 + [people(20 + 3 * t) for t in range(40)] + [people(137 - 3 * t) for t in range(40)]
+    result = run(write(tmp_path / "a.avi", images))
+    first, second = result.tracks
+    assert first.frame[-1] < second.frame[0] <= first.frame[-1] + 3
+    assert abs(int(second.frame[0]) - 48) <= 3
