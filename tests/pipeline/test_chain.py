@@ -82,6 +82,13 @@ def test_match_brings_everything_before_it_up_to_date(project: Path) -> None:
         assert stage not in again.stdout
 
 
+def test_run_ranks_everybody_against_other_recordings(project: Path) -> None:
+    result = gaitreid("run", "videos", *SMALL, cwd=project)
+    metrics = json.loads((project / "work/matches/all-all/metrics.json").read_text())
+    assert (metrics["probes"], metrics["gallery_items"], metrics["excluded"]) == (4, 4, 4)  # each but its own recording
+    assert "matches/all-all/report.html" in result.stdout
+
+
 def test_training_goes_on_where_it_was_cut_off(project: Path) -> None:
     one, two = project / "work/models/one", project / "work/models/two"
     gaitreid("train", "--name", "one", *SMALL, cwd=project)
