@@ -91,7 +91,7 @@ def build(cls: type[Any], values: object, where: str) -> Any:
 
 
 def _find(path: Path) -> Path:
-    if not path.exists() and str(path) in shipped():
+    if not path.is_file() and str(path) in shipped():  # a folder may well be called demo
         return shipped()[str(path)]
     return path
 

@@ -14,6 +14,12 @@ def test_every_shipped_file_loads(name: str) -> None:
     load(Path(name))
 
 
+def test_a_folder_of_the_same_name_is_not_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load(Path("demo")) == load(shipped()["demo"])
+
+
 def test_default_file_is_the_defaults() -> None:
     assert yaml.safe_load(shipped()["default"].read_text()) == as_dict(Config())
     assert load(Path("default")) == Config()
