@@ -35,6 +35,7 @@ contract: $(STAMP)  ## imports run one way
 
 wheel: $(STAMP)  ## build the wheel and run it away from the checkout
 	$(BIN)/python tests/wheel.py
+	@rm -rf build
 
 lock: .venv/bin/uv  ## work out requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile -q --upgrade --group dev --no-header --no-annotate --no-emit-index-url pyproject.toml -o requirements.lock

@@ -1,6 +1,5 @@
 """Stage: `pose2d/STEM.h5` to `pose3d/STEM.h5`."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gaitreid.pipeline import plugins, store
@@ -34,13 +33,13 @@ class Outcome:
     skipped: bool
 
 
-def lift(work: Work, config: LiftConfig, console: Console, *, jobs: int = 1, stems: Sequence[str] | None = None) -> Summary:
+def lift(work: Work, config: LiftConfig, console: Console, *, jobs: int = 1) -> Summary:
     """Lift every track to 3D and clean it; what is up to date is left as it is.
 
     Raises:
         EmptyError: there is nothing to lift.
     """
-    stems = work.stems("pose2d") if stems is None else stems
+    stems = work.stems("pose2d")
     if not stems:
         raise EmptyError(f"no tracks in {work.root}: run `gaitreid extract VIDEOS...` first")
     summary, tracks = Summary(), 0

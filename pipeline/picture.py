@@ -10,7 +10,7 @@ from gaitreid.pipeline.files import replacing
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import IntArray
 from gaitreid.pose.records import Track2D
-from gaitreid.pose.video import Image, frames
+from gaitreid.pose.video import Image, cut, frames
 from gaitreid.reid.records import Embeddings, Ranking
 
 TILE_WIDTH, TILE_HEIGHT = 150, 230  # pixels
@@ -68,12 +68,10 @@ def _cutout(work: Work, video: str, track: int) -> Image:
     box = found.box[n]
     height = 1.2 * max(box[3] - box[1], (box[2] - box[0]) * TILE_HEIGHT / TILE_WIDTH)
     scale = TILE_HEIGHT / height
-    shift = np.array([TILE_WIDTH, TILE_HEIGHT]) / 2 - (box[:2] + box[2:]) / 2 * scale
-    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    image = np.full((TILE_HEIGHT, TILE_WIDTH, 3), 200, np.uint8)
+    whole = np.full((1, 1, 3), 200, np.uint8)
     if source.exists():
         whole = next(f.image for f in frames(source, max_fps=float("inf"))[1] if f.index == found.frame[n])
-        image = np.asarray(cv2.warpAffine(whole, matrix, (TILE_WIDTH, TILE_HEIGHT), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    image, shift = cut(whole, (box[:2] + box[2:]) / 2, scale, TILE_WIDTH, TILE_HEIGHT)
     _draw(image, found, n, scale, shift)
     return image
 

@@ -112,7 +112,8 @@ def _smooth(series: NDArray[np.float64], time: FloatArray, cutoff: float) -> Non
         rate = (b - a - 1) / (time[b - 1] - time[a]) if b - a > 1 else 0.0
         if b - a < 10 or cutoff >= 0.45 * rate:  # too short for the filter's padding, or nothing above the cut-off
             continue
+        low_pass = butter(2, cutoff, fs=rate, output="sos")
         even = np.linspace(time[a], time[b - 1], b - a)  # frame times may vary; the filter wants an even grid
         for c in range(series.shape[1]):
-            smooth = sosfiltfilt(butter(2, cutoff, fs=rate, output="sos"), np.interp(even, time[a:b], series[a:b, c]))
+            smooth = sosfiltfilt(low_pass, np.interp(even, time[a:b], series[a:b, c]))
             series[a:b, c] = np.interp(time[a:b], even, smooth)

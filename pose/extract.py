@@ -5,12 +5,10 @@ detector is asked only every few frames for people who are not followed yet. Whe
 both tracks end and new ones begin when they part, and where somebody turns back a new track begins: a track is one walk.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from gaitreid.pose.arrays import ByteArray, FloatArray
@@ -21,7 +19,7 @@ from gaitreid.pose.estimate import Estimate, Estimators, PoseEstimator
 from gaitreid.pose.records import Silhouettes, Track2D, VideoInfo
 from gaitreid.pose.silhouettes import silhouette
 from gaitreid.pose.skeleton import Skeleton
-from gaitreid.pose.video import Frame, Image, frames
+from gaitreid.pose.video import Frame, Image, cut, frames
 
 CORE = ("left_shoulder", "right_shoulder", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle")
 CROP = 384  # pixels a side of the square crop that is posed
@@ -118,14 +116,11 @@ class Person:
     masks: list[ByteArray | None] = field(default_factory=list)
 
 
-def extract(
-    path: Path, config: ExtractConfig, estimators: Estimators, progress: Callable[[int, int], None] | None = None
-) -> Extraction:
+def extract(path: Path, config: ExtractConfig, estimators: Estimators) -> Extraction:
     """Find, follow and pose the people of a video.
 
     Args:
-        estimators: may be used for one video after the other.
-        progress: told the frames read and the frames that the container states.
+        estimators: may be used for one video after the other; with masks where `config.silhouettes` asks for them.
 
     Raises:
         ItemError: `unreadable`, `not-a-video`, or `no-person`: nobody was found at all. People of whom no track was kept give
@@ -138,8 +133,6 @@ def extract(
     for frame in stream:
         tracker.step(frame)
         read += 1
-        if progress:
-            progress(read, info.frames // info.step)
     people = tracker.finish()
     if not people:
         raise ItemError("no-person", f"nobody found in {read} frames [{detector}: {why}]")
@@ -209,7 +202,7 @@ class Tracker:
         person.time.append(frame.time)
         person.boxes.append(box)
         person.masks.append(silhouette(estimate.mask) if estimate.mask is not None else None)
-        person.estimates.append(Estimate(estimate.xy, estimate.score, estimate.world, None))
+        person.estimates.append(replace(estimate, mask=None))
         return True
 
     def _without_others(self, image: Image, box: FloatArray, person: Person) -> Image:
@@ -253,17 +246,10 @@ class Tracker:
 
 def pose(image: Image, box: FloatArray, estimator: PoseEstimator) -> Estimate | None:
     """Pose the person in a box: (4,) pixels. Keypoints come back in pixels of the image."""
-    side = MARGIN * max(box[3] - box[1], box[2] - box[0], 16)
-    centre = _middle(box)
-    scale = CROP / side
-    shift = np.array([CROP / 2, CROP / 2]) - centre * scale
-    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    method = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
-    crop = np.asarray(cv2.warpAffine(image, matrix, (CROP, CROP), flags=method, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
+    scale = CROP / (MARGIN * max(box[3] - box[1], box[2] - box[0], 16))
+    crop, shift = cut(image, _middle(box), scale, CROP, CROP)
     found = estimator(crop)
-    if found is None:
-        return None
-    return Estimate((found.xy - shift.astype(np.float32)) / np.float32(scale), found.score, found.world, found.mask)
+    return found and replace(found, xy=(found.xy - shift.astype(np.float32)) / np.float32(scale))
 
 
 def core_score(estimate: Estimate, skeleton: Skeleton) -> float:

@@ -21,20 +21,17 @@ HORIZON = 112.0  # row of the picture at the camera's height
 DISTANCE = 5.2  # metres to the middle of the path
 FINE = 2  # drawn this much larger, then averaged down
 
-# Capsules: from, to, radius at each end in metres, what they wear.
+# Capsules: from, to, radius at each end in metres, what they wear; but for the neck on both sides.
+_PAIRS = (
+    ("hip", "knee", 0.082, 0.058, "trousers"),
+    ("knee", "ankle", 0.056, 0.036, "trousers"),
+    ("ankle", "toe", 0.042, 0.03, "shoes"),
+    ("shoulder", "elbow", 0.05, 0.04, "shirt"),
+    ("elbow", "wrist", 0.038, 0.028, "skin"),
+    ("wrist", "hand", 0.03, 0.026, "skin"),
+)
 LIMBS = (
-    ("left_hip", "left_knee", 0.082, 0.058, "trousers"),
-    ("right_hip", "right_knee", 0.082, 0.058, "trousers"),
-    ("left_knee", "left_ankle", 0.056, 0.036, "trousers"),
-    ("right_knee", "right_ankle", 0.056, 0.036, "trousers"),
-    ("left_ankle", "left_toe", 0.042, 0.03, "shoes"),
-    ("right_ankle", "right_toe", 0.042, 0.03, "shoes"),
-    ("left_shoulder", "left_elbow", 0.05, 0.04, "shirt"),
-    ("right_shoulder", "right_elbow", 0.05, 0.04, "shirt"),
-    ("left_elbow", "left_wrist", 0.038, 0.028, "skin"),
-    ("right_elbow", "right_wrist", 0.038, 0.028, "skin"),
-    ("left_wrist", "left_hand", 0.03, 0.026, "skin"),
-    ("right_wrist", "right_hand", 0.03, 0.026, "skin"),
+    *((f"{side}_{a}", f"{side}_{b}", ra, rb, wear) for a, b, ra, rb, wear in _PAIRS for side in ("left", "right")),
     ("thorax", "chin", 0.05, 0.045, "skin"),
 )
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.errors import ItemError
 from gaitreid.pose.records import VideoInfo
 
@@ -60,6 +61,21 @@ def frames(path: Path, max_fps: float = 30.0) -> tuple[VideoInfo, Iterator[Frame
         step=step,
     )
     return info, _rest(capture, first, fps, step)
+
+
+def cut(image: Image, centre: FloatArray, scale: float, width: int, height: int) -> tuple[Image, FloatArray]:
+    """Part of a picture, scaled; beyond the picture its edge carries on.
+
+    Args:
+        centre: (2,) pixels of the picture, the middle of the part.
+
+    Returns:
+        (height, width, 3), and the shift (2,): a point p of the picture lies at p * scale + shift.
+    """
+    shift = np.array([width, height]) / 2 - centre * scale
+    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    part = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(part, dtype=np.uint8), shift
 
 
 def _rest(capture: cv2.VideoCapture, image: Image, fps: float, step: int) -> Iterator[Frame]:
