@@ -10,8 +10,22 @@ from gaitreid.pose.errors import UsageError
 BUILT_IN: dict[str, dict[str, str]] = {
     "pose": {"mediapipe": "gaitreid.pose.backends.mediapipe:MediaPipe"},
     "lifter": {"world": "gaitreid.pose.lifters.world:World"},
-    "encoder": {"cage": "gaitreid.reid.encoders.cage:Cage"},
+    "encoder": {
+        "age": "gaitreid.reid.encoders.cage:age",
+        "cage": "gaitreid.reid.encoders.cage:Cage",
+        "cage-plus": "gaitreid.reid.encoders.cage:CagePlus",
+        "lstm": "gaitreid.reid.encoders.supervised:Lstm",
+        "lstm-multi": "gaitreid.reid.encoders.supervised:LstmMulti",
+        "posegait": "gaitreid.reid.encoders.supervised:PoseGait",
+        "bones": "gaitreid.reid.encoders.handmade:Bones",
+        "joints": "gaitreid.reid.encoders.handmade:Joints",
+        "d13": "gaitreid.reid.encoders.handmade:D13",
+        "d16": "gaitreid.reid.encoders.handmade:D16",
+    },
 }
+
+# Sections of the configuration that encoders take; those of others bear the encoder's name, if there are any.
+SECTIONS = {"age": "cage", "cage-plus": "cage", "lstm": "supervised", "lstm-multi": "supervised", "posegait": "supervised"}
 
 
 def names(kind: str) -> dict[str, str]:

@@ -94,6 +94,21 @@ def normalize(xyz: FloatArray, skeleton: Skeleton, kind: Normalization, time: Fl
     return turned.astype(xyz.dtype)
 
 
+def resize(xyz: FloatArray, skeleton: Skeleton, lengths: FloatArray) -> FloatArray:
+    """The same movements by a body of given bone lengths: every bone keeps its direction, so nobody is known by their size.
+
+    Args:
+        xyz: (T, J, 3).
+        lengths: (bones,), in the order of the skeleton's edges, which must form a tree with parents before children.
+    """
+    result = xyz.copy()
+    for (parent, child), length in zip(skeleton.edges, lengths, strict=True):
+        bone = xyz[:, child] - xyz[:, parent]
+        size = np.linalg.norm(bone, axis=-1, keepdims=True)
+        result[:, child] = result[:, parent] + np.divide(bone, size, out=np.zeros_like(bone), where=size > 0) * length
+    return result
+
+
 def _length(xyz: FloatArray, skeleton: Skeleton, a: str, b: str) -> float:
     return _median(np.linalg.norm(xyz[:, skeleton.index(a)] - xyz[:, skeleton.index(b)], axis=-1))
 

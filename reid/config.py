@@ -8,24 +8,49 @@ from gaitreid.pose.errors import UsageError
 
 @dataclass(frozen=True)
 class CageConfig:
-    """The CAGE encoder and its losses (TPAMI 2021).
+    """The encoders AGE and CAGE and their losses (SGE-LA, IJCAI 2020; CAGE, TPAMI 2021). `docs/models.md` compares the presets.
 
     Attributes:
         hidden: units of every LSTM layer, K.
-        attention: las trains the attention towards locality, bas leaves it alone.
+        pretext: what is to be reconstructed: the window reversed, the window itself (plain), the half of a window later that
+            half of it shares (prediction), the next whole window (prediction-full), or the order of shuffled frames (sorting).
+        tasks: of `cage-plus`: an encoder each.
+        attention: none, bas (plain), mbas (multiplied by the locality mask), las (trained towards locality). Prediction and
+            sorting have no locality to train: with them las is bas (CAGE, section 3.7).
+        aux: what the decoder is fed beside its attentional state: zero (the released code), teacher (the frame before, of the
+            target), free (its own last output).
+        score: general has a matrix between query and key, dot has none.
+        squash: whether a tanh follows the attentional state's weights.
+        features: what a frame is encoded as: context (AGE, CAGE; h_t where there is no attention) or hidden (h_t of the encoder).
         contrastive: paper, dedup (a window's own copy is no negative) or none (AGE).
+        pairs: windows that are pairs: neighbours of one track, or of the batch, whoever walks there (the released code).
+        interval: how many windows apart the two of a pair are.
         temperature: of the contrastive loss.
         window: D of the locality mask; null is the length of a window.
+        reduction: of reconstruction and locality losses over the batch: mean, or sum (the released code).
         reconstruction_weight, locality_weight, contrastive_weight: lambdas of the sum of losses.
         regularisation: beta, on half the squared norm of all weights.
         standardize: whether coordinates are first brought to zero mean and unit deviation over the training frames.
     """
 
     hidden: int = 256
-    attention: Literal["las", "bas"] = "las"
+    pretext: Literal["reverse", "plain", "prediction", "prediction-full", "sorting"] = "reverse"
+    tasks: tuple[Literal["reverse", "plain", "prediction", "prediction-full", "sorting"], ...] = (
+        "reverse",
+        "prediction",
+        "sorting",
+    )
+    attention: Literal["none", "bas", "mbas", "las"] = "las"
+    aux: Literal["zero", "teacher", "free"] = "zero"
+    score: Literal["general", "dot"] = "general"
+    squash: bool = False
+    features: Literal["context", "hidden"] = "context"
     contrastive: Literal["paper", "dedup", "none"] = "dedup"
+    pairs: Literal["track", "batch"] = "track"
+    interval: int = 1
     temperature: float = 0.1
     window: int | None = None
+    reduction: Literal["mean", "sum"] = "mean"
     reconstruction_weight: float = 1.0
     locality_weight: float = 1.0
     contrastive_weight: float = 1.0
@@ -34,8 +59,30 @@ class CageConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.hidden < 1 or self.temperature <= 0 or (self.window is not None and self.window < 1):
-            raise UsageError("cage.hidden and cage.window must be 1 or more, cage.temperature above 0")
+        if self.hidden < 1 or self.temperature <= 0 or self.interval < 1 or (self.window is not None and self.window < 1):
+            raise UsageError("cage.hidden, cage.interval and cage.window must be 1 or more, cage.temperature above 0")
+
+
+@dataclass(frozen=True)
+class SupervisedConfig:
+    """Encoders that learn from labels: LSTMs and PoseGait.
+
+    Attributes:
+        hidden: units of an LSTM layer.
+        layers: LSTM layers; null is one for `lstm`, two for `lstm-multi`.
+        dropout: of PoseGait's last layer.
+        standardize: whether coordinates are first brought to zero mean and unit deviation over the training frames.
+    """
+
+    hidden: int = 256
+    layers: int | None = None
+    dropout: float = 0.5
+    standardize: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.hidden < 1 or (self.layers is not None and self.layers < 1) or not 0 <= self.dropout < 1:
+            raise UsageError("supervised.hidden and supervised.layers must be 1 or more, supervised.dropout in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -48,7 +95,13 @@ class TrainConfig:
         batch: windows a step.
         learning_rate: of Adam, constant.
         clip: gradients are cut to this, element by element.
+        order: tracks are shuffled and their windows stay in the order of time (tracks), nothing is shuffled (file), or all
+            windows are (windows).
+        drop_last: whether a last batch that is not full is left out.
+        share: of the windows, the first in the order of the file, that are trained on.
+        precision: of the matrix products.
         subjects: train on these only, such as 001-074 or 001,005; null takes everybody.
+        select: train on these tracks only: a selector, as of `match --probe`.
     """
 
     model: str = "cage"
@@ -56,12 +109,17 @@ class TrainConfig:
     batch: int = 64
     learning_rate: float = 5e-4
     clip: float = 5.0
+    order: Literal["tracks", "file", "windows"] = "tracks"
+    drop_last: bool = False
+    share: float = 1.0
+    precision: Literal["float32", "bfloat16"] = "float32"
     subjects: str | None = None
+    select: str | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.epochs < 1 or self.batch < 2 or self.learning_rate <= 0 or self.clip <= 0:
-            raise UsageError("train: epochs must be 1 or more, batch 2 or more, learning_rate and clip above 0")
+        if self.epochs < 1 or self.batch < 2 or self.learning_rate <= 0 or self.clip <= 0 or not 0 < self.share <= 1:
+            raise UsageError("train: epochs must be 1 or more, batch 2 or more, learning_rate and clip above 0, share in (0, 1]")
 
 
 @dataclass(frozen=True)
@@ -108,3 +166,30 @@ class MatchConfig:
         """Check the ranges."""
         if self.top < 1 or self.block < 1:
             raise UsageError("match.top and match.block must be 1 or more")
+
+
+@dataclass(frozen=True)
+class RecogniseConfig:
+    """How people of a closed set are told apart.
+
+    Attributes:
+        recogniser: rn (the papers' recognition network), knn, svm or adaboost.
+        manner: ap averages the predictions of a window's frames, sc takes the frames concatenated.
+        select: which epoch of the network counts: the last, the best on recordings held out of the training set (val), or the best
+            on the test set (oracle-test: what the released code reports, too good to be honest).
+        epochs, batch, learning_rate: of the network.
+        adjacent: cve: how many views on each side of the tested one are trained on.
+    """
+
+    recogniser: Literal["rn", "knn", "svm", "adaboost"] = "rn"
+    manner: Literal["ap", "sc"] = "ap"
+    select: Literal["last", "val", "oracle-test"] = "last"
+    epochs: int = 60
+    batch: int = 128
+    learning_rate: float = 5e-4
+    adjacent: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.epochs < 1 or self.batch < 1 or self.learning_rate <= 0 or self.adjacent < 1:
+            raise UsageError("recognise: epochs, batch and adjacent must be 1 or more, learning_rate above 0")

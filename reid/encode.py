@@ -1,5 +1,6 @@
 """Windows to vectors, by any encoder."""
 
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -7,19 +8,82 @@ import torch
 from torch import Tensor
 
 from gaitreid.pose.arrays import FloatArray, IntArray
+from gaitreid.pose.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class Input:
+    """What an encoder is made for.
+
+    Attributes:
+        length: f, frames a window.
+        normalize: of the coordinates: none, root or gait.
+        subjects: whom an encoder that learns from labels tells apart.
+    """
+
+    skeleton: Skeleton
+    length: int
+    normalize: str = "gait"
+    subjects: tuple[str, ...] = ()
+
+    @property
+    def joints(self) -> int:
+        """J."""
+        return len(self.skeleton.joints)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Windows to learn from.
+
+    Attributes:
+        windows: (B, f, J, 3).
+        index: (B,), number of each window; windows k and k + 1 of one track are neighbours in time.
+        track: (B,).
+        later: (B, f, J, 3), the windows `ahead` frames later, and has_later (B,), which of them there are.
+        subject: (B,), place in `Input.subjects`; -1 is unknown.
+        generator: of random numbers.
+    """
+
+    windows: Tensor
+    index: Tensor
+    track: Tensor
+    later: Tensor
+    has_later: Tensor
+    subject: Tensor
+    generator: torch.Generator | None = None
+
+    def pairs(self, interval: int) -> Tensor:
+        """Whether window i + interval of the batch comes `interval` windows after window i in the same track: (B - interval,)."""
+        apart = self.index[interval:] == self.index[:-interval] + interval
+        return apart & (self.track[interval:] == self.track[:-interval])
+
+    def replace(self, **changes: Any) -> "Batch":
+        """The same with changes."""
+        return replace(self, **changes)
 
 
 class Encoder(Protocol):
-    """A torch module that turns windows into features and knows its own training loss."""
+    """A torch module that turns windows into features and knows its own training loss.
+
+    Attributes:
+        ahead: frames between a window and the later one that it is to predict; 0 if none.
+        regularisation: weight of half the squared norm of all parameters, which the training loop adds.
+        supervised: whether it needs labels.
+    """
+
+    ahead: int
+    regularisation: float
+    supervised: bool
 
     def prepare(self, frames: Tensor) -> None:
         """Take what it needs from all training frames (F, J, 3), once, before training."""
 
-    def loss(self, windows: Tensor, follows: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Training loss of windows (B, f, J, 3), and its parts; follows (B - 1,): window i + 1 comes right after i."""
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Training loss and its parts, detached; `loss` is the sum."""
 
     def features(self, windows: Tensor) -> Tensor:
-        """(B, f, J, 3) -> (B, f, D): one vector a frame."""
+        """(B, f, J, 3) -> (B, f, D), one vector a frame; (B, 1, D) where there is but one a window."""
 
 
 def gather(frames: Tensor, start: Tensor, length: int) -> Tensor:
@@ -36,18 +100,19 @@ def encode(
     Args:
         encoder: fulfils `Encoder`.
         frames: (F, J, 3); window n is rows start[n] ... start[n] + length - 1.
-        form: mean over the frames of a window, or sc: frames concatenated.
+        form: mean over the frames of a window; sc: frames concatenated; frames: as they are.
 
     Returns:
-        (N, D) float32.
+        (N, D) float32, for `frames` (N, f, D).
     """
     encoder.to(device).eval()
     rows = torch.as_tensor(frames, dtype=torch.float32, device=device)
     result = []
     starts = torch.as_tensor(start, device=device)
     for first in range(0, len(start), batch):
-        features = encoder.features(gather(rows, starts[first : first + batch], length))
-        result.append((features.mean(dim=1) if form == "mean" else features.flatten(1)).cpu().numpy())
+        features = encoder.features(gather(rows, starts[first : first + batch], length)).float()
+        formed = features.mean(dim=1) if form == "mean" else features if form == "frames" else features.flatten(1)
+        result.append(formed.cpu().numpy())
     return np.concatenate(result)
 
 

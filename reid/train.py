@@ -5,12 +5,58 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, distributed
 
 from gaitreid.pose.arrays import FloatArray, IntArray
 from gaitreid.reid.config import TrainConfig
-from gaitreid.reid.encode import gather
+from gaitreid.reid.encode import Batch, gather
 
 Epoch = tuple[int, dict[str, float], Callable[[], dict[str, Any]]]
+
+
+class Windows:
+    """All training windows on the device, as frames and places: batches are gathered there, by index.
+
+    Args:
+        frames: (F, J, 3); window n is rows start[n] ... start[n] + length - 1, of track window_track[n] and subject[n].
+        ahead: frames between a window and the later one that it is to predict.
+    """
+
+    def __init__(
+        self,
+        frames: FloatArray,
+        start: IntArray,
+        window_track: IntArray,
+        subject: IntArray | None,
+        length: int,
+        ahead: int,
+        device: torch.device,
+    ) -> None:
+        self.length = length
+        self.frames = torch.as_tensor(frames, dtype=torch.float32, device=device)
+        self.start = torch.as_tensor(start, device=device)
+        self.track = torch.as_tensor(window_track, device=device)
+        self.subject = torch.as_tensor(np.full(len(start), -1) if subject is None else subject, device=device)
+        place = {int(row): n for n, row in enumerate(start)}  # a row belongs to one track, so the row alone says which window
+        later = np.array([place.get(int(row) + ahead, -1) for row in start], dtype=np.int64)
+        later[later >= 0] = np.where(window_track[later] == window_track, later, -1)[later >= 0]
+        self.later = torch.as_tensor(later, device=device)
+        self.used = torch.as_tensor(np.unique(start[:, None] + np.arange(length)), device=device)
+        self.ahead = ahead
+
+    def batch(self, index: Tensor, generator: torch.Generator | None = None) -> Batch:
+        """The windows of these numbers."""
+        windows = gather(self.frames, self.start[index], self.length)
+        later = self.later[index]
+        return Batch(
+            windows=windows,
+            index=index,
+            track=self.track[index],
+            later=gather(self.frames, self.start[later], self.length) if self.ahead else windows,
+            has_later=later >= 0,
+            subject=self.subject[index],
+            generator=generator,
+        )
 
 
 def train(
@@ -22,53 +68,92 @@ def train(
     device: torch.device,
     seed: int,
     state: dict[str, Any] | None = None,
+    *,
+    subject: IntArray | None = None,
 ) -> Iterator[Epoch]:
     """Train an encoder, epoch by epoch; stopping between epochs and going on from a snapshot gives the same weights.
 
     Windows of a track stay together and in order, since neighbours are what the contrastive loss learns from; the order of the
-    tracks is drawn anew each epoch, from the seed and the epoch's number alone.
+    tracks is drawn anew each epoch, from the seed and the epoch's number alone (`config.order` has others). Under torchrun every
+    process takes its part of each batch, and gradients are averaged. An encoder without weights is prepared and yielded once.
 
     Args:
         encoder: fulfils `gaitreid.reid.encode.Encoder`.
         frames: (F, J, 3); window n is rows start[n] ... start[n] + encoder.length - 1, of track window_track[n].
         state: a snapshot to go on from.
+        subject: of each window (N,), for encoders that learn from labels; -1 is unknown.
 
     Yields:
         Number of the epoch from 1, mean of each loss over its windows, and a function that gives a snapshot.
     """
     encoder.to(device).train()
-    rows = torch.as_tensor(frames, dtype=torch.float32, device=device)
-    used = torch.as_tensor(np.unique(start[:, None] + np.arange(encoder.length)), device=device)
-    encoder.prepare(rows[used])
-    optimiser = torch.optim.Adam(encoder.parameters(), lr=config.learning_rate)
+    windows = Windows(frames, start, window_track, subject, encoder.length, encoder.ahead, device)
+    encoder.prepare(windows.frames[windows.used])
+    parameters = list(encoder.parameters())
+    if not parameters:
+        yield 1, {"loss": 0.0}, lambda: {"encoder": encoder.state_dict(), "optimiser": {}, "epoch": 1}
+        return
+    optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
     done = 0
     if state:
         encoder.load_state_dict(state["encoder"])
         optimiser.load_state_dict(state["optimiser"])
         done = int(state["epoch"])
-    starts = torch.as_tensor(start, device=device)
-    tracks = torch.as_tensor(window_track, device=device)
+    generator = torch.Generator(device=device)
     for epoch in range(done + 1, config.epochs + 1):
-        total: dict[str, float] = {}
-        for chosen in batches(window_track, config.batch, np.random.default_rng((seed, epoch))):
-            index = torch.as_tensor(chosen, device=device)
-            follows = (tracks[index[1:]] == tracks[index[:-1]]) & (index[1:] == index[:-1] + 1)
-            loss, parts = encoder.loss(gather(rows, starts[index], encoder.length), follows)
+        generator.manual_seed(seed * 1_000_003 + epoch)
+        torch.manual_seed(seed * 1_000_003 + epoch)  # dropout draws from torch's own
+        total: dict[str, Tensor] = {}
+        chosen = batches(window_track, config, np.random.default_rng((seed, epoch)))
+        count = sum(map(len, chosen))
+        for rows in chosen:
+            index = torch.as_tensor(_own_part(rows), device=device)
             optimiser.zero_grad(set_to_none=True)
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                loss, parts = encoder.loss(windows.batch(index, generator))
             loss.backward()
-            torch.nn.utils.clip_grad_value_(encoder.parameters(), config.clip)
+            _finish_gradients(parameters, encoder.regularisation, config.clip)
             optimiser.step()
-            for name, value in parts.items():
-                total[name] = total.get(name, 0.0) + value * len(chosen) / len(start)
-        yield epoch, total, lambda epoch=epoch: _snapshot(encoder, optimiser, epoch)  # type: ignore[misc]
+            for name, value in parts.items():  # summed on the device: asking for a number would make a GPU wait
+                total[name] = total.get(name, torch.zeros((), device=device)) + value * (len(rows) / count)
+        losses = {name: float(value) for name, value in total.items()}
+        yield epoch, losses, lambda epoch=epoch: _snapshot(encoder, optimiser, epoch)  # type: ignore[misc]
 
 
-def batches(window_track: IntArray, size: int, rng: np.random.Generator) -> list[IntArray]:
-    """Every window once: tracks in random order, their windows in the order of time, cut into batches of about one size."""
-    edges = np.flatnonzero(np.diff(window_track)) + 1
-    groups = np.split(np.arange(len(window_track)), edges)
-    order = np.concatenate([groups[i] for i in rng.permutation(len(groups))])
-    return list(np.array_split(order, max(1, round(len(order) / size))))
+def batches(window_track: IntArray, config: TrainConfig, rng: np.random.Generator) -> list[IntArray]:
+    """Every window once, cut into batches of about one size; by tracks in random order unless `config.order` says otherwise."""
+    track = window_track[: max(1, round(len(window_track) * config.share))]
+    order = np.arange(len(track))
+    if config.order == "windows":
+        order = rng.permutation(order)
+    elif config.order == "tracks":
+        groups = np.split(order, np.flatnonzero(np.diff(track)) + 1)
+        order = np.concatenate([groups[i] for i in rng.permutation(len(groups))])
+    if config.drop_last and len(order) >= config.batch:
+        return list(order[: len(order) // config.batch * config.batch].reshape(-1, config.batch))
+    return list(np.array_split(order, max(1, round(len(order) / config.batch))))
+
+
+def _own_part(rows: IntArray) -> IntArray:
+    """What of a batch this process trains on: all of it, unless there are several."""
+    if not distributed.is_initialized():
+        return rows
+    return np.array_split(rows, distributed.get_world_size())[distributed.get_rank()]
+
+
+def _finish_gradients(parameters: list[torch.nn.Parameter], regularisation: float, clip: float) -> None:
+    """Average over processes, add the gradient of the regularisation, cut element by element."""
+    used = [p for p in parameters if p.grad is not None]
+    gradients = [p.grad for p in used if p.grad is not None]
+    if distributed.is_initialized():
+        flat = torch.cat([g.flatten() for g in gradients])
+        distributed.all_reduce(flat)
+        flat /= distributed.get_world_size()
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+    if regularisation:
+        torch._foreach_add_(gradients, [p.detach() for p in used], alpha=regularisation)
+    torch.nn.utils.clip_grad_value_(used, clip)
 
 
 def _snapshot(encoder: Any, optimiser: torch.optim.Optimizer, epoch: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gaitreid.pose.arrays import FloatArray, IntArray
+from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
 from gaitreid.pose.clean import runs
 from gaitreid.pose.errors import ItemError, UsageError
 from gaitreid.pose.geometry import Normalization, normalize
@@ -24,7 +24,7 @@ class SplitConfig:
         step: frames between the starts of windows; null is half the length (CAGE, section 4.1).
         trim: frames dropped at each end of a track, at most a tenth of it (people enter and leave the picture there).
         normalize: none, root or gait.
-        fps: rate that all tracks are brought to.
+        fps: rate that all tracks are brought to; null leaves the frames as they are.
         max_gap: longest time between two frames that is bridged, in seconds.
     """
 
@@ -32,14 +32,14 @@ class SplitConfig:
     step: int | None = None
     trim: int = 10
     normalize: Normalization = "gait"
-    fps: float = 25.0
+    fps: float | None = 25.0
     max_gap: float = 0.35
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.length < 2 or (self.step is not None and self.step < 1):
             raise UsageError("split.length must be 2 or more, and split.step 1 or more")
-        if self.trim < 0 or self.fps <= 0 or self.max_gap <= 0:
+        if self.trim < 0 or (self.fps is not None and self.fps <= 0) or self.max_gap <= 0:
             raise UsageError("split.trim must be 0 or more, split.fps and split.max_gap above 0")
 
     @property
@@ -65,16 +65,23 @@ def split_track(track: Track3D, config: SplitConfig) -> Windows:
     """
     if len(track.time) > 1 and (rate := (len(track.time) - 1) / (track.time[-1] - track.time[0])) < MIN_RATE:
         raise ItemError("rate-too-low", f"{rate:.1f} frames a second, expected {MIN_RATE:g} or more")
-    xyz, time, frame = resample(track, config)
+    xyz, time, frame = resample(track, config) if config.fps else (track.xyz, track.time, track.frame)
     trim = min(config.trim, len(xyz) // 10)  # of short tracks every frame counts
     whole = np.asarray(np.isfinite(xyz).all(axis=(1, 2)))
     whole[:trim] = whole[len(whole) - trim :] = False
-    starts = [s for a, b in runs(whole) for s in range(a, b - config.length + 1, config.stride)]
+    starts = [s for a, b in _stretches(whole, time, config) for s in range(a, b - config.length + 1, config.stride)]
     if not starts:
         if len(xyz) - 2 * trim < config.length:
-            raise ItemError("too-short", f"{len(xyz)} frames at {config.fps:g} a second, windows take {config.length}")
+            raise ItemError("too-short", f"{len(xyz)} frames, windows take {config.length}")
         raise ItemError("missing-joints", f"no {config.length} frames in a row with all joints")
     return Windows(normalize(xyz, track.skeleton, config.normalize, time), frame, np.array(starts))
+
+
+def _stretches(whole: BoolArray, time: FloatArray, config: SplitConfig) -> list[tuple[int, int]]:
+    """First and last+1 of every run of whole frames without a gap in time."""
+    late = np.flatnonzero(np.diff(time) > config.max_gap) + 1
+    edges = [0, *late.tolist(), len(whole)]
+    return [(a + first, a + last) for a, b in zip(edges, edges[1:], strict=False) for first, last in runs(whole[a:b])]
 
 
 def resample(track: Track3D, config: SplitConfig) -> tuple[FloatArray, FloatArray, IntArray]:
@@ -82,6 +89,7 @@ def resample(track: Track3D, config: SplitConfig) -> tuple[FloatArray, FloatArra
 
     Coordinates are interpolated linearly; where the two neighbours lie farther apart than `config.max_gap` they are NaN.
     """
+    assert config.fps
     old = track.time
     count = int(np.floor((old[-1] - old[0]) * config.fps + 1e-6)) + 1 if len(old) else 0
     time = old[0] + np.arange(count) / config.fps if count else np.empty(0)

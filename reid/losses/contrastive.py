@@ -5,28 +5,33 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 
-def contrastive_loss(z: Tensor, follows: Tensor, temperature: float, paper: bool) -> Tensor:
+def contrastive_loss(z: Tensor, pairs: Tensor, temperature: float, paper: bool) -> Tensor:
     """Normalised temperature-scaled cross-entropy over pairs of neighbouring windows; the sum over axes of means over rows.
+
+    Its shapes do not depend on which pairs there are, so on a GPU nothing waits for the host.
 
     Args:
         z: (axes, B, K), projections of windows in the order of time.
-        follows: (B - 1,), whether window i + 1 is the next window of the same track as window i.
+        pairs: (B - interval,), whether windows i and i + interval of the batch are a pair.
         paper: as published, each window stands in both halves of the batch, so its own copy is among the negatives; else
             the copy is left out.
 
     Returns:
-        A scalar; 0 where no window follows another.
+        A scalar; 0 where there is no pair.
     """
-    first = torch.nonzero(follows).flatten()
-    if not len(first):
-        return z.sum() * 0
-    rows = torch.cat([first + 1, first])  # Z of alg. 1: partners are half the batch apart
+    interval, half = z.shape[1] - len(pairs), len(pairs)
+    place = torch.arange(half, device=z.device)
+    rows = torch.cat([place + interval, place])  # Z of alg. 1: partners are half the batch apart
+    counts = torch.cat([pairs, pairs])
+    here = torch.arange(2 * half, device=z.device)
+    partner = here.roll(half)
     unit = normalize(z[:, rows], dim=-1)
     similarity = unit @ unit.transpose(1, 2) / temperature
-    itself = torch.eye(len(rows), dtype=torch.bool, device=z.device)
+    left_out = here[:, None] == here[None, :]
     if not paper:
-        positive = torch.arange(len(rows), device=z.device).roll(len(first))
-        itself = (rows[:, None] == rows[None, :]) & (torch.arange(len(rows), device=z.device)[None, :] != positive[:, None])
-    log_share = torch.log_softmax(similarity.masked_fill(itself, float("-inf")), dim=-1)
-    partner = torch.arange(len(rows), device=z.device).roll(len(first))
-    return -log_share[:, torch.arange(len(rows), device=z.device), partner].mean(dim=1).sum()
+        left_out = (rows[:, None] == rows[None, :]) & (here[None, :] != partner[:, None])
+    # Rows that do not count keep their partner, so that no row is empty; they weigh nothing.
+    left_out = left_out | ~(counts[None, :] | (here[None, :] == partner[:, None]))
+    log_share = torch.log_softmax(similarity.masked_fill(left_out, float("-inf")), dim=-1)
+    losses = -log_share[:, here, partner]
+    return (losses * counts).sum() / counts.sum().clamp_min(1)

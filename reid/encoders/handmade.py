@@ -1,0 +1,154 @@
+"""Hand-made features as encoders without weights: they are prepared, not trained."""
+
+import torch
+from torch import Tensor, nn
+
+from gaitreid.pose.skeleton import Skeleton, mapping
+from gaitreid.reid.encode import Batch, Input
+
+_NAMED = Skeleton(
+    "anthropometric",
+    tuple(
+        "head neck spine left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_hip right_hip "
+        "left_knee right_knee left_ankle right_ankle".split()
+    ),
+    (),
+)
+
+
+class _HandMade(nn.Module):
+    """Features of a frame, each brought to zero mean and unit deviation over the training frames where `scaled`."""
+
+    ahead = 0
+    regularisation = 0.0
+    supervised = False
+    scaled = False
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, takes: Input) -> None:
+        super().__init__()
+        self.length, self.takes = takes.length, takes
+        width = self.measure(torch.zeros(1, 2, takes.joints, 3)).shape[-1]
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+
+    def measure(self, windows: Tensor) -> Tensor:
+        """(B, f, J, 3) -> (B, f, D), or (B, 1, D)."""
+        raise NotImplementedError
+
+    def prepare(self, frames: Tensor) -> None:
+        """See `Encoder`."""
+        if self.scaled:
+            measured = self.measure(frames[:, None]).flatten(0, 1)
+            self.mean.copy_(measured.mean(dim=0))
+            self.deviation.copy_(measured.std(dim=0).clamp_min(1e-6))
+
+    def features(self, windows: Tensor) -> Tensor:
+        """See `Encoder`."""
+        return (self.measure(windows) - self.mean) / self.deviation
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Nothing is learnt."""
+        zero = batch.windows.new_zeros(())
+        return zero, {"loss": zero}
+
+
+class Bones(_HandMade):
+    """Lengths of all bones."""
+
+    def measure(self, windows: Tensor) -> Tensor:
+        """See base."""
+        parent, child = torch.tensor(self.takes.skeleton.edges, device=windows.device).T
+        return (windows[:, :, child] - windows[:, :, parent]).norm(dim=-1)
+
+
+class Joints(_HandMade):
+    """Mean and deviation of every coordinate over the window."""
+
+    def measure(self, windows: Tensor) -> Tensor:
+        """See base."""
+        flat = windows.flatten(2)
+        return torch.cat([flat.mean(dim=1), flat.std(dim=1, correction=0)], dim=1)[:, None]
+
+
+class D13(_HandMade):
+    """Thirteen skeleton descriptors (Munaro et al., "One-shot person re-identification with a consumer depth camera", 2014).
+
+    Heights of head and neck above the floor, neck to shoulders, torso to right shoulder, arms, thighs, torso, hips, and the torso's
+    ratio to each thigh. The floor is where the lowest foot of the window stands, since most data have no floor plane.
+    """
+
+    scaled = True
+
+    def __init__(self, takes: Input) -> None:
+        self._weights = torch.as_tensor(mapping(takes.skeleton, _NAMED), dtype=torch.float32)
+        super().__init__(takes)
+
+    def measure(self, windows: Tensor) -> Tensor:
+        """See base."""
+        return torch.stack(self.lengths(windows), dim=-1)
+
+    def lengths(self, windows: Tensor) -> list[Tensor]:
+        """The descriptors, each (B, f)."""
+        at = self.named(windows)
+        heights = _heights(at)
+        torso, right, left = _between(at, "neck", "spine"), _thigh(at, "right"), _thigh(at, "left")
+        return [
+            *heights,
+            _between(at, "neck", "left_shoulder"),
+            _between(at, "neck", "right_shoulder"),
+            _between(at, "spine", "right_shoulder"),
+            _arm(at, "right"),
+            _arm(at, "left"),
+            right,
+            left,
+            torso,
+            _between(at, "right_hip", "left_hip"),
+            torso / right.clamp_min(1e-6),
+            torso / left.clamp_min(1e-6),
+        ]
+
+    def named(self, windows: Tensor) -> dict[str, Tensor]:
+        """Joints by name, (B, f, 3) each."""
+        joints = torch.einsum("kj,bfjc->bfkc", self._weights.to(windows), windows)
+        return dict(zip(_NAMED.joints, joints.unbind(dim=2), strict=True))
+
+
+class D16(D13):
+    """Our D16: the paper (Pala et al., 2019) says only that it is sixteen distances between joints.
+
+    The eleven lengths of D13, and torso to left shoulder, both shanks, head to neck, and the width of the shoulders.
+    """
+
+    def measure(self, windows: Tensor) -> Tensor:
+        """See base."""
+        at = self.named(windows)
+        more = [
+            _between(at, "spine", "left_shoulder"),
+            _between(at, "right_knee", "right_ankle"),
+            _between(at, "left_knee", "left_ankle"),
+            _between(at, "head", "neck"),
+            _between(at, "left_shoulder", "right_shoulder"),
+        ]
+        return torch.stack([*self.lengths(windows)[:11], *more], dim=-1)
+
+
+def _heights(at: dict[str, Tensor]) -> list[Tensor]:
+    """Of head and neck above the lowest foot of the window; up or down, the vertical is y."""
+    feet = torch.stack([at["left_ankle"][..., 1], at["right_ankle"][..., 1]])
+    up = torch.sign(at["head"][..., 1] - feet.mean(dim=0))
+    floor = (feet * up).amin(dim=(0, 2))[:, None]
+    return [up * at[name][..., 1] - floor for name in ("head", "neck")]
+
+
+def _between(at: dict[str, Tensor], a: str, b: str) -> Tensor:
+    return (at[a] - at[b]).norm(dim=-1)
+
+
+def _arm(at: dict[str, Tensor], side: str) -> Tensor:
+    return _between(at, f"{side}_shoulder", f"{side}_elbow") + _between(at, f"{side}_elbow", f"{side}_wrist")
+
+
+def _thigh(at: dict[str, Tensor], side: str) -> Tensor:
+    return _between(at, f"{side}_hip", f"{side}_knee")

@@ -1,0 +1,303 @@
+"""LSTM layers and an attending decoder for several axes of space at once, with their gradients written out.
+
+States lie feature by feature, (axes, features, batch): the weights, (axes, 4 K, inputs + K), stand on the left of every product, which
+is the shape that matrix libraries do fastest, and the four gates are blocks of rows. Gates are in the order i, f, o, g, so that one
+call of the sigmoid serves three of them. Weights may be of lower precision than c: products and h are then of the weights' dtype, gates
+and attention of c's. tanh(x) is had as 2 sigmoid(2 x) - 1,
+which takes CPUs half the time. The gradients are by hand since what autograd would keep and pass around between the
+steps costs about as much as the products themselves.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# On CPUs with AVX-512 oneDNN's float32 product is up to twice as fast as MKL's, which holds AMD's back; without it MKL's is as good
+# or better. Chosen by what the processor is, not by timing it, so that the same machine always gives the same numbers.
+ONEDNN = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+_onednn = torch.ops.mkldnn._linear_pointwise  # x, w, ...: x w^T
+
+_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+_tanh_backward = torch.ops.aten.tanh_backward
+
+
+def lstm(x: Tensor, weight: Tensor, bias: Tensor, h: Tensor | None, c: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """One LSTM layer over a sequence.
+
+    Args:
+        x: (f, axes, I, B).
+        weight: (axes, 4 K, I + K), gates in the order i, f, o, g.
+        bias: (axes, 4 K, 1).
+        h, c: first state, (axes, K, B) each; None is zeros.
+
+    Returns:
+        Hidden states (f, axes, K, B), the last h and the last c.
+    """
+    if not torch.is_grad_enabled():
+        return _lstm(x, weight, bias, h, c, None)
+    result: tuple[Tensor, Tensor, Tensor] = _Lstm.apply(x, weight, bias, h, c)
+    return result
+
+
+def attend(
+    gates: Tensor | None,
+    weights: tuple[Tensor, Tensor, Tensor],
+    biases: tuple[Tensor, Tensor],
+    state: tuple[Tensor, Tensor, Tensor, Tensor],
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    squash: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A decoder of two LSTM layers that looks back at the encoder after every step.
+
+    The first layer's input is its last attentional state. Step t: query = top hidden state; attention = softmax over the f
+    scores query . key; context = sum of attention x value; attentional state = W [query; context].
+
+    Args:
+        gates: (f, axes, 4 K, B), added to the gates of the first layer: what an auxiliary input contributes; None is nothing.
+        weights: of the first layer (axes, 4 K, 2 K), of the second (the same), and W (axes, K, 2 K).
+        biases: of the two layers, (axes, 4 K, 1).
+        state: h and c of the first layer, h and c of the second, (axes, K, B) each.
+        keys, values: (axes B, f, K).
+        mask: (f, f): multiplies the attention (rows steps) before the context is taken; None leaves it.
+        squash: whether a tanh follows W.
+
+    Returns:
+        Attentional states (axes, K, f, B), attention before the mask (axes B, f, f), and contexts (axes B, f, K).
+    """
+    if not torch.is_grad_enabled():
+        return _attend(gates, weights, biases, state, keys, values, mask, squash, None)[:3]
+    result: tuple[Tensor, Tensor, Tensor] = _Attend.apply(gates, *weights, *biases, *state, keys, values, mask, squash)
+    return result
+
+
+def product(weight: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(axes, M, N) @ (axes, N, B) + (axes, M, 1)."""
+    if not x.is_cpu or torch.jit.is_tracing():
+        return torch.bmm(weight, x) if bias is None else torch.baddbmm(bias, weight, x)
+    if torch.is_grad_enabled():
+        return torch.stack([w @ v if bias is None else bias[k] + w @ v for k, (w, v) in enumerate(zip(weight, x, strict=True))])
+    out = x.new_empty(len(weight), weight.shape[1], x.shape[2])
+    for axis in range(len(weight)):  # on CPUs faster than a batched product
+        if ONEDNN and x.dtype == torch.float32:
+            out[axis] = _onednn(weight[axis], x[axis].T, None, "none", [], "")
+        else:
+            torch.mm(weight[axis], x[axis], out=out[axis])
+    return out if bias is None else out.add_(bias)
+
+
+def _add_outer(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a b^T: (axes, M, N), (axes, M, B), (axes, N, B)."""
+    if not total.is_cpu:
+        total.baddbmm_(a, b.transpose(1, 2))
+        return
+    for axis in range(len(total)):
+        if ONEDNN and a.dtype == torch.float32:
+            total[axis] += _onednn(a[axis], b[axis], None, "none", [], "")
+        else:
+            total[axis].addmm_(a[axis], b[axis].T)
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """What the gradient of one step needs: inputs and the columns of the weight they met, gates, c before, tanh of c after."""
+
+    inputs: Tensor
+    columns: slice
+    gates: Tensor
+    before: Tensor | None
+    squashed: Tensor
+
+
+def _step(
+    inputs: list[Tensor], columns: slice, weight: Tensor, bias: Tensor, c: Tensor | None, add: Tensor | None = None
+) -> tuple[Tensor, Tensor, _Kept]:
+    """One LSTM step: inputs (axes, ..., B), one below the other, to h, c, and what its gradient needs."""
+    below = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]
+    gates = product(weight[:, :, columns], below, bias).to(torch.promote_types(bias.dtype, torch.float32))
+    if add is not None:
+        gates += add
+    k = gates.shape[1] // 4
+    gates[:, 3 * k :].mul_(2)
+    i, f, o, g = gates.sigmoid_().split(k, dim=1)  # g as the sigmoid that its tanh is made of
+    after = i * _tanh(g) if c is None else torch.addcmul(f * c, i, _tanh(g))
+    squashed = _tanh(torch.sigmoid(2 * after))
+    return (o * squashed).to(below.dtype), after, _Kept(below, columns, gates, c, squashed)
+
+
+def _tanh(sigmoid: Tensor) -> Tensor:
+    """tanh(x) from sigmoid(2 x)."""
+    return torch.rsub(sigmoid, -1, alpha=-2)
+
+
+def _step_back(
+    kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, grads: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of one step.
+
+    Args:
+        turned: the weight, transposed (axes, I + K, 4 K).
+        dh, dc: of the step's h and c.
+        grads: of weight and bias, added to.
+
+    Returns:
+        Of the inputs (axes, ..., B), of c before, and of the gates (axes, 4 K, B).
+    """
+    k = kept.squashed.shape[1]
+    i, f, o, g = kept.gates.split(k, dim=1)
+    d = torch.empty_like(kept.gates)
+    di, df, do, dg = d.split(k, dim=1)
+    through = _tanh_backward(dh * o, kept.squashed)
+    dc = through if dc is None else through.add_(dc)
+    torch.mul(dc, _tanh(g), out=di)
+    if kept.before is None:
+        df.zero_()
+    else:
+        torch.mul(dc, kept.before, out=df)
+    torch.mul(dh, kept.squashed, out=do)
+    torch.mul(dc, i, out=dg)
+    dg.mul_(4)  # of 2 sigmoid(2 x) - 1, beyond the sigmoid's own gradient
+    _sigmoid_backward(d, kept.gates, grad_input=d)
+    grads[1].add_(d.sum(dim=2, keepdim=True))
+    low = d.to(turned.dtype)
+    _add_outer(grads[0][:, :, kept.columns], low, kept.inputs)
+    return product(turned[:, kept.columns], low), dc * f, d
+
+
+def _turned(weight: Tensor) -> Tensor:
+    return weight.transpose(1, 2).contiguous()
+
+
+def _zeros(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.zeros_like(weight, memory_format=torch.contiguous_format), torch.zeros_like(bias)
+
+
+def _lstm(
+    x: Tensor, weight: Tensor, bias: Tensor, h: Tensor | None, c: Tensor | None, keep: list[_Kept] | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    steps, wide = [], x.shape[2]
+    for x_t in x.unbind():
+        inputs, columns = ([x_t], slice(wide)) if h is None else ([x_t, h], slice(None))
+        h, c, kept = _step(inputs, columns, weight, bias, c)
+        steps.append(h)
+        if keep is not None:
+            keep.append(kept)
+    assert h is not None
+    assert c is not None
+    return torch.stack(steps), h, c
+
+
+class _Lstm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, h: Tensor | None, c: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.kept, ctx.weight, ctx.bias, ctx.wide = [], weight, bias, x.shape[2]
+        return _lstm(x, weight, bias, h, c, ctx.kept)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dout: Tensor, dh: Tensor, dc: Tensor) -> tuple[Tensor | None, ...]:
+        turned, wide, dx = _turned(ctx.weight), ctx.wide, []
+        grads = _zeros(ctx.weight, ctx.bias)
+        for t in reversed(range(len(ctx.kept))):
+            dz, dc, _ = _step_back(ctx.kept[t], turned, dout[t] + dh, dc, grads)
+            dx.append(dz[:, :wide])
+            dh = dz[:, wide:]
+        first = ctx.needs_input_grad[3]
+        return torch.stack(dx[::-1]) if ctx.needs_input_grad[0] else None, *grads, dh if first else None, dc if first else None
+
+
+def _attend(
+    gates: Tensor | None,
+    weights: tuple[Tensor, ...],
+    biases: tuple[Tensor, ...],
+    state: tuple[Tensor, ...],
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    squash: bool,
+    keep: list[tuple[_Kept, _Kept]] | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As `attend`; fourth, query and context of every step side by side (axes B, f, 2 K)."""
+    (w1, w2, combine), (b1, b2), (h1, c1, h2, c2) = weights, biases, state
+    (axes, k, batch), length = h1.shape, values.shape[1]
+    out = h1.new_empty(axes, k, length, batch)
+    attention = c1.new_empty(axes * batch, length, length)
+    joined = values.new_empty(axes * batch, length, 2 * k)
+    turned_keys, last = keys.transpose(1, 2), None
+    for t in range(length):
+        # The first attentional state is zeros: its columns of the weight are passed over.
+        inputs, columns = ([h1], slice(k, None)) if last is None else ([last, h1], slice(None))
+        h1, c1, first = _step(inputs, columns, w1, b1, c1, None if gates is None else gates[t])
+        h2, c2, second = _step([h1, h2], slice(None), w2, b2, c2)
+        query = h2.transpose(1, 2).reshape(axes * batch, 1, k)
+        a = torch.softmax(torch.bmm(query, turned_keys).to(c1.dtype), dim=2)
+        used = a if mask is None else a * mask[t]
+        joined[:, t, :k], joined[:, t, k:] = query[:, 0], torch.bmm(used.to(values.dtype), values)[:, 0]
+        last = product(combine, joined[:, t].view(axes, batch, 2 * k).transpose(1, 2))
+        if squash:
+            last.tanh_()
+        out[:, :, t], attention[:, t] = last, a[:, 0]
+        if keep is not None:
+            keep.append((first, second))
+    return out, attention, joined[:, :, k:], joined
+
+
+class _Attend(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor | None, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        w1, w2, combine, b1, b2, h1, c1, h2, c2, keys, values, mask, squash = arguments
+        ctx.kept, ctx.shared, ctx.with_gates = [], (w1, w2, combine, b1, b2, keys, values, mask, squash), gates is not None
+        weights, state = (w1, w2, combine), (h1, c1, h2, c2)
+        out, attention, contexts, ctx.joined = _attend(
+            gates, weights, (b1, b2), state, keys, values, mask, squash, ctx.kept
+        )
+        ctx.save_for_backward(out, attention)
+        return out, attention, contexts.contiguous()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dout: Tensor, dattention: Tensor, dcontexts: Tensor) -> tuple[Tensor | None, ...]:
+        w1, w2, combine, b1, b2, keys, values, mask, squash = ctx.shared
+        (out, attention), joined = ctx.saved_tensors, ctx.joined
+        axes, k, length, batch = out.shape
+        turned1, turned2, turned_values = _turned(w1), _turned(w2), values.transpose(1, 2)
+        grads1, grads2, dcombine = _zeros(w1, b1), _zeros(w2, b2), torch.zeros_like(combine)
+        dgates = []
+        dscores = torch.empty_like(attention, dtype=keys.dtype)
+        dused = values.new_empty(axes * batch, length, k)
+        dlast = dh1 = dh2 = dc1 = dc2 = None
+        for t in reversed(range(length)):
+            first, second = ctx.kept[t]
+            d = dout[:, :, t] if dlast is None else dout[:, :, t] + dlast
+            if squash:
+                d = _tanh_backward(d, out[:, :, t])
+            of_step = joined[:, t].view(axes, batch, 2 * k)
+            _add_outer(dcombine, d, of_step.transpose(1, 2))
+            djoined = product(d.transpose(1, 2), combine)
+            dcontext = torch.add(djoined[:, :, k:].reshape(axes * batch, k), dcontexts[:, t], out=dused[:, t])
+            dweights = torch.bmm(dcontext[:, None], turned_values)[:, 0].to(attention.dtype)
+            if mask is not None:
+                dweights = dweights * mask[t]
+            dweights = dweights + dattention[:, t]
+            a = attention[:, t]
+            dscore = a * (dweights - (a * dweights).sum(dim=1, keepdim=True))
+            dscores[:, t] = dscore
+            dquery = torch.bmm(dscores[:, t, None], keys).view(axes, batch, k) + djoined[:, :, :k]
+            of_h2 = dquery.transpose(1, 2)
+            dz, dc2, _ = _step_back(second, turned2, of_h2.contiguous() if dh2 is None else dh2 + of_h2, dc2, grads2)
+            dh2 = dz[:, k:]
+            dz, dc1, of_gates = _step_back(first, turned1, dz[:, :k] if dh1 is None else dz[:, :k] + dh1, dc1, grads1)
+            dlast, dh1 = (dz[:, :k], dz[:, k:]) if t else (None, dz)
+            dgates.append(of_gates)
+        used = attention if mask is None else attention * mask
+        dkeys = torch.bmm(dscores.transpose(1, 2), joined[:, :, :k])
+        dvalues = torch.bmm(used.to(values.dtype).transpose(1, 2), dused)
+        weights = grads1[0], grads2[0], dcombine, grads1[1], grads2[1]
+        added = torch.stack(dgates[::-1]) if ctx.with_gates else None
+        return added, *weights, dh1, dc1, dh2, dc2, dkeys, dvalues, None, None
