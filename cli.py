@@ -40,7 +40,7 @@ class Common:
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only say what went wrong.")] = False
 
 
-def command(panel: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(panel: str, of: typer.Typer | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command: its own options, and after them those of Common, which it gets as its first argument."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -57,7 +57,7 @@ def command(panel: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         call.__signature__ = reflection.Signature(parameters)  # type: ignore[attr-defined]
         call.__annotations__ = {p.name: p.annotation for p in parameters}
         call.__name__, call.__doc__ = function.__name__, function.__doc__
-        app.command(rich_help_panel=panel)(call)
+        (of or app).command(function.__name__.rstrip("_"), rich_help_panel=panel if of is None else None)(call)
         return function
 
     return register
@@ -74,6 +74,13 @@ ProbeOption = Annotated[
     str | None, typer.Option("--probe", help="A condition (nm), or a selector: condition=nm,view=090|108,number=05.")
 ]
 GalleryOption = Annotated[str | None, typer.Option("--gallery", help="As --probe: those that it is compared with.")]
+EncoderOption = Annotated[
+    Path | None,
+    typer.Option("--encoder", metavar="FOLDER", help="models/NAME of another work folder: its encoder is used here (transfer)."),
+]
+AsPublishedOption = Annotated[
+    bool, typer.Option("--as-published", help="As the released code does it, known leaks included; the report says so.")
+]
 EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the windows.")]
 NormalizeOption = Annotated[str | None, typer.Option("--normalize", help="none, root or gait.")]
 
@@ -160,11 +167,12 @@ def train(
 def encode(
     common: Common,
     name: NameOption = None,
+    encoder: EncoderOption = None,
     form: Annotated[str | None, typer.Option("--form", help="mean over a window's frames, or sc: concatenated.")] = None,
 ) -> None:
     """One vector a window and one a track: embeddings/NAME.h5."""
     session = _session(common, {"encode.form": form})
-    session.encode(name)
+    session.encode(name, encoder)
     _end()
 
 
@@ -174,7 +182,11 @@ def match(
     probe: ProbeOption = None,
     gallery: GalleryOption = None,
     name: NameOption = None,
-    protocol: Annotated[str, typer.Option("--protocol", help="plain: every probe against the whole gallery.")] = "plain",
+    encoder: EncoderOption = None,
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="plain: every probe against the whole gallery; cme: CAGE's conditions.")
+    ] = "plain",
+    as_published: AsPublishedOption = False,
     metric: Annotated[str | None, typer.Option("--metric", help="cosine or euclidean.")] = None,
     exclude: Annotated[str | None, typer.Option("--exclude", help="same-recording, same-window, overlap or nothing.")] = None,
     unit: Annotated[str | None, typer.Option("--unit", help="Rank tracks or windows.")] = None,
@@ -185,11 +197,78 @@ def match(
 
     Without --probe and --gallery every track is ranked against the tracks of other recordings.
     """
-    if protocol != "plain":
-        raise typer.BadParameter(f"{protocol!r}: there is plain", param_hint="--protocol")
+    if protocol not in {"plain", "cme"}:
+        raise typer.BadParameter(f"{protocol!r}: there are plain and cme", param_hint="--protocol")
     given = {"match.metric": metric, "match.exclude": exclude, "match.unit": unit, "match.top": top, "encode.form": form}
     session = _session(common, given)
-    session.match(probe or "", gallery or "", name)
+    session.match(probe or "", gallery or "", name, encoder=encoder, protocol=protocol, as_published=as_published)
+    _end()
+
+
+@command("Stages")
+def recognise(
+    common: Common,
+    name: NameOption = None,
+    encoder: EncoderOption = None,
+    train: Annotated[str | None, typer.Option("--train", metavar="SELECTOR", help="Tracks that are learnt from.")] = None,
+    test: Annotated[str | None, typer.Option("--test", metavar="SELECTOR", help="Tracks that are to be named.")] = None,
+    protocol: Annotated[str | None, typer.Option("--protocol", help="biwi, ias, kgbd, ks20-rs, ks20-cvs or cve.")] = None,
+    recogniser: Annotated[str | None, typer.Option("--recogniser", help="rn (a network), knn, svm or adaboost.")] = None,
+    manner: Annotated[str | None, typer.Option("--manner", help="ap: frames averaged; sc: frames concatenated.")] = None,
+    select: Annotated[str | None, typer.Option("--select", help="Which epoch counts: last, val or oracle-test.")] = None,
+    as_published: AsPublishedOption = False,
+) -> None:
+    """Name people of a closed set: recognition/NAME/ with metrics, confusion and a report.
+
+    With --protocol the encoder, too, is trained on what each fold learns from.
+    """
+    given = {"recognise.recogniser": recogniser, "recognise.manner": manner, "recognise.select": select}
+    session = _session(common, given)
+    session.recognise(
+        name, encoder=encoder, protocol=protocol or "", train=train or "", test=test or "", as_published=as_published
+    )
+    _end()
+
+
+@command("Data sets")
+def import_(
+    common: Common,
+    format_: Annotated[str, typer.Argument(metavar="FORMAT", help="biwi, ias, kgbd, ks20, kinect, or npy (official windows).")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="The data set's folder, or its archive.")],
+) -> None:
+    """Bring skeletons of a data set in: pose3d/ (npy: sequences.h5).
+
+    Kinect skeletons keep the sensor's own rate: --set split.fps=null.
+    """
+    session = _session(common, {})
+    _end(session.bring_in(format_, paths))
+
+
+export = typer.Typer(no_args_is_help=True, help="Windows and encoders for other programs.")
+app.add_typer(export, name="export", rich_help_panel="Data sets")
+
+
+@command("Data sets", export)
+def npy(
+    common: Common,
+    target: Annotated[Path, typer.Argument(metavar="DIR", help="Where the folder NAME/f goes (Datasets/ of the official code).")],
+    dataset: Annotated[str, typer.Option("--name", help="What the data set is called there, such as BIWI.")] = "DATA",
+    train: Annotated[str, typer.Option("--train", metavar="SELECTOR", help="Training windows.")] = "all",
+    test: Annotated[str, typer.Option("--test", metavar="SELECTOR", help="Test windows.")] = "all",
+) -> None:
+    """The windows in the official layout of AGE and CAGE."""
+    _session(common, {}).export_npy(target, dataset, train, test)
+    _end()
+
+
+@command("Data sets", export)
+def onnx(
+    common: Common,
+    name: NameOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File (default: encoder.onnx beside the weights).")] = None,
+) -> None:
+    """A trained encoder as ONNX, checked with onnxruntime against this one (needs the packages of the extra onnx)."""
+    _session(common, {}).export_onnx(name, out)
     _end()
 
 

@@ -17,7 +17,7 @@ from gaitreid.pipeline.synth import SynthConfig
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.extract import ExtractConfig
 from gaitreid.pose.lift import LiftConfig
-from gaitreid.reid.config import CageConfig, EncodeConfig, MatchConfig, TrainConfig
+from gaitreid.reid.config import CageConfig, EncodeConfig, MatchConfig, RecogniseConfig, SupervisedConfig, TrainConfig
 from gaitreid.reid.windows import SplitConfig
 
 
@@ -37,8 +37,10 @@ class Config:
     split: SplitConfig = field(default_factory=SplitConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     cage: CageConfig = field(default_factory=CageConfig)
+    supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     match: MatchConfig = field(default_factory=MatchConfig)
+    recognise: RecogniseConfig = field(default_factory=RecogniseConfig)
     synth: SynthConfig = field(default_factory=SynthConfig)
 
 

@@ -1,5 +1,7 @@
 """Stage: windows to `embeddings/NAME.h5`."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,14 @@ import numpy as np
 from gaitreid.pipeline import store
 from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.files import digest, sha256
-from gaitreid.pipeline.train import WEIGHTS, device, load
+from gaitreid.pipeline.files import digest, replacing, sha256
+from gaitreid.pipeline.train import DESCRIPTION, LOG, WEIGHTS, device, load, skeleton_of
 from gaitreid.pipeline.work import Work, is_current, provenance
 from gaitreid.pose.arrays import specs
 from gaitreid.pose.errors import UsageError
+from gaitreid.pose.skeleton import mapping
 from gaitreid.reid.records import Embeddings, Sequences, Tracks
+from gaitreid.reid.whiten import Moments
 
 
 def encode(work: Work, config: Config, name: str, console: Console) -> Path:
@@ -31,9 +35,7 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
     from gaitreid.reid.encode import pool
     from gaitreid.reid.whiten import whiten
 
-    encoder, moments, description = load(work.model(name))
-    sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
-    _check(name, description, sequences)
+    encoder, moments, sequences = prepared(work, name)
     window = vectors(
         encoder, sequences.xyz, sequences.start, sequences.length, config.encode.form, config.encode.batch, device(config.device)
     )
@@ -58,16 +60,36 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
     return target
 
 
-def _check(name: str, description: dict[str, Any], sequences: Sequences) -> None:
-    found = {
-        "joints": list(sequences.skeleton.joints),
-        "length": sequences.length,
-        "fps": sequences.fps,
-        "normalize": sequences.normalize,
-    }
-    for key, value in found.items():
+def prepared(work: Work, name: str) -> tuple[Any, Moments, Sequences]:
+    """A trained encoder, the moments of its vectors, and the windows in the joints that it takes.
+
+    Raises:
+        UsageError: the windows are not what the model was trained on (length, rate, normalisation), or lack joints.
+    """
+    encoder, moments, description = load(work.model(name))
+    sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
+    for key, value in (("length", sequences.length), ("fps", sequences.fps), ("normalize", sequences.normalize)):
         if description.get(key) != value:
             raise UsageError(
                 f"model '{name}' was trained with {key} = {description.get(key)}, the windows have {value}: "
                 "split as it was trained, or train it again"
             )
+    target = skeleton_of(description)
+    if target.joints != sequences.skeleton.joints:  # an encoder of other data: joints are carried over by name
+        carried = np.einsum("kj,fjc->fkc", mapping(sequences.skeleton, target), sequences.xyz).astype(np.float32)
+        sequences = replace(sequences, xyz=carried, skeleton=target)
+    return encoder, moments, sequences
+
+
+def adopt(work: Work, source: Path, name: str) -> None:
+    """Copy a model from another work folder, so that it encodes here (transfer).
+
+    Raises:
+        UsageError: there is no model in `source`.
+    """
+    if not (source / WEIGHTS).exists():
+        raise UsageError(f"--encoder {source}: holds no {WEIGHTS}: name a folder models/NAME")
+    for file in (DESCRIPTION, LOG, WEIGHTS):  # the weights last: they make it a model
+        if (source / file).exists():
+            with replacing(work.model(name) / file) as temporary:
+                shutil.copyfile(source / file, temporary)

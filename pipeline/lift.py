@@ -40,6 +40,8 @@ def lift(work: Work, config: LiftConfig, console: Console, *, jobs: int = 1) -> 
         EmptyError: there is nothing to lift.
     """
     stems = work.stems("pose2d")
+    if not stems and work.stems("pose3d"):
+        return Summary()  # imported in 3D
     if not stems:
         raise EmptyError(f"no tracks in {work.root}: run `gaitreid extract VIDEOS...` first")
     summary, tracks = Summary(), 0
@@ -77,4 +79,5 @@ def _lift_one(job: Job) -> Outcome:
 def _remove_orphans(work: Work, stems: set[str]) -> None:
     """Lifted files of videos that are no longer there would still be split and matched."""
     for stem in set(work.stems("pose3d")) - stems:
-        work.pose3d(stem).unlink()
+        if "imported" not in store.attributes(work.pose3d(stem), "pose3d"):
+            work.pose3d(stem).unlink()

@@ -1,32 +1,60 @@
 """Stage: vectors to `matches/PROBE-GALLERY/`: metrics.json, ranking.csv, ranking.h5 and report.html."""
 
 import csv
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 
 from gaitreid import __version__
 from gaitreid.pipeline import store
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import replacing, sha256, write_json, write_text
+from gaitreid.pipeline.protocols import halves
 from gaitreid.pipeline.report import render
 from gaitreid.pipeline.train import DESCRIPTION
 from gaitreid.pipeline.work import Work, provenance
+from gaitreid.pose.errors import UsageError
 from gaitreid.reid.config import MatchConfig
 from gaitreid.reid.match import CSV_COLUMNS, rank, ranking_rows
 from gaitreid.reid.metrics import evaluate
-from gaitreid.reid.records import Embeddings
+from gaitreid.reid.records import Embeddings, Sequences
 from gaitreid.reid.select import select
 
+if TYPE_CHECKING:
+    from gaitreid.pipeline.session import Session
 
-def match(work: Work, config: MatchConfig, source: Path, probe: str, gallery: str, console: Console, *, seed: int) -> Path:
-    """Rank the gallery for every probe and say how often it is right; the path of the report."""
+
+def match(
+    work: Work,
+    config: MatchConfig,
+    source: Path,
+    probe: str,
+    gallery: str,
+    console: Console,
+    *,
+    seed: int,
+    protocol: str = "plain",
+    among: str = "",
+    notes: Sequence[str] = (),
+) -> Path:
+    """Rank the gallery for every probe and say how often it is right; the path of the report.
+
+    Args:
+        protocol: its name, in the figures and before the folder's name.
+        among: a selector that both sides are cut down to.
+        notes: what a reader must know beside what the data show.
+    """
     embeddings = store.read(source, "embeddings", Embeddings, "/embeddings")
-    matches = rank(embeddings, select(embeddings, probe), select(embeddings, gallery), config)
-    names = {"protocol": "plain", "probe": probe or "all", "gallery": gallery or "all", "model": embeddings.encoder}
+    probes, items = (np.intersect1d(select(embeddings, side), select(embeddings, among)) for side in (probe, gallery))
+    matches = rank(embeddings, probes, items, config)
+    names = {"protocol": protocol, "probe": probe or "all", "gallery": gallery or "all", "model": embeddings.encoder}
     metrics = {**names, **evaluate(matches, seed=seed)}
-    folder = work.match(probe, gallery)
+    folder = work.match(probe, gallery, "" if protocol == "plain" else protocol)
     store.write(folder / "ranking.h5", "ranking", {"/ranking": matches.ranking}, provenance(config, sha256(source)))
     with replacing(folder / "ranking.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
@@ -39,12 +67,58 @@ def match(work: Work, config: MatchConfig, source: Path, probe: str, gallery: st
         "embeddings": f"SHA-256 {sha256(source)[:16]}",
         "seed": str(seed),
     }
-    notes = list(_notes(work, embeddings, matches.subject.tolist()))
+    notes = [*notes, *_notes(work, embeddings, matches.subject.tolist())]
     report = write_text(folder / "report.html", render(metrics, matches, embeddings, notes=notes, provenance=facts))
     console.say(f"match: {names['probe']} against {names['gallery']}: {_line(metrics)}")
     for note in notes:
         console.say(f"match: note: {note}")
     console.say(f"match: {report}")
+    return report
+
+
+CME = (("nm", "nm"), ("bg", "bg"), ("cl", "cl"), ("cl", "nm"), ("bg", "nm"))  # probe, gallery
+LEAK = (
+    "as published: where probe and gallery are one condition the second nearest window counts, "
+    "which may well overlap the probe; figures are too good"
+)
+
+
+def cme(session: "Session", name: str | None, *, as_published: bool) -> Path:
+    """Condition-based matching (CAGE, section 4.1): half of the people train the encoder.
+
+    Items are windows. Vectors are the frames concatenated, compared by Euclidean distance as they are. A probe is not compared with its own
+    recording; as published only not with itself, so that windows that overlap it win.
+
+    Returns:
+        The path of the last report.
+    """
+    config, work = session.config, session.work
+    session.split()
+    sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
+    learnt, tested = halves(sequences, config.seed)
+    selected = replace(config.train, select=f"subject={'|'.join(learnt)}")
+    encoding = replace(config.encode, form="sc", whiten=0.0)
+    rule: Any = "same-window" if as_published else "same-recording"
+    matching = replace(config.match, unit="window", metric="euclidean", exclude=rule)
+    other = replace(session, config=replace(config, train=selected, encode=encoding, match=matching))
+    model = f"{name or config.train.model}-cme"
+    other.train(model)
+    embeddings = other.encode(model)
+    pairs = [pair for pair in CME if set(pair) <= set(sequences.condition.tolist())]
+    if not pairs:
+        raise UsageError(
+            f"cme compares the conditions nm, bg and cl; there are {', '.join(sorted(set(sequences.condition.tolist())))}"
+        )
+    report, lines = Path(), []
+    for probe, gallery in pairs:
+        among, notes = f"subject={'|'.join(tested)}", [LEAK] if as_published and probe == gallery else []
+        report = match(
+            work, matching, embeddings, probe, gallery, session.console,
+            seed=config.seed, protocol="cme", among=among, notes=notes,
+        )  # fmt: skip
+        rank1 = json.loads((report.parent / "metrics.json").read_text(encoding="utf-8"))["rank1"]
+        lines.append(f"{probe}-{gallery} {rank1:.1%}" if rank1 is not None else f"{probe}-{gallery} -")
+    session.console.say(f"cme: Rank-1, probe-gallery, {len(tested)} people: {', '.join(lines)}")
     return report
 
 

@@ -28,6 +28,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
 SECTIONS = {"age": "cage", "cage-plus": "cage", "lstm": "supervised", "lstm-multi": "supervised", "posegait": "supervised"}
 
 
+def section(encoder: str) -> str:
+    """Name of the configuration's section that an encoder takes."""
+    return SECTIONS.get(encoder, encoder)
+
+
 def names(kind: str) -> dict[str, str]:
     """Every plug-in of a kind: name -> `module:factory`. Entry points are in the group `gaitreid.KIND`."""
     return {**{e.name: e.value for e in entry_points(group=f"gaitreid.{kind}")}, **BUILT_IN[kind]}

@@ -35,11 +35,8 @@ def render(
         notes: what a reader must know to trust the figures, a sentence each.
         provenance: name -> value, shown at the end: version, seed, hashes.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": _percent, "figure": _figure}
-    template = environment.from_string((resources.files("gaitreid.pipeline") / "report.html.j2").read_text(encoding="utf-8"))
     probes = list(_probes(matches, embeddings))
-    return template.render(
+    return page("report.html.j2").render(
         m=metrics,
         mated=sum(p.first > 0 for p in probes),
         right=sum(p.first == 1 for p in probes),
@@ -53,6 +50,17 @@ def render(
         notes=[*notes, *_own_notes(metrics)],
         provenance=provenance or {},
     )
+
+
+def page(template: str) -> jinja2.Template:
+    """A template of this package; names from files are escaped."""
+    folder = resources.files("gaitreid.pipeline")
+    loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8"))
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=loader
+    )
+    environment.filters |= {"percent": _percent, "figure": _figure}
+    return environment.get_template(template)
 
 
 @dataclass(frozen=True)

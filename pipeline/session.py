@@ -57,7 +57,8 @@ class Session:
         """Tracks to windows."""
         from gaitreid.pipeline.split import split
 
-        self.lift()
+        if self.work.stems("pose2d") or self.work.stems("pose3d") or not self.work.sequences.exists():
+            self.lift()
         return split(self.work, self.config.split, self.console)
 
     def train(self, name: str | None = None, *, resume: bool = False, overwrite: bool = False) -> Path:
@@ -69,23 +70,92 @@ class Session:
         self.split()
         return train(self.work, self.config, name or self.config.train.model, self.console, resume=resume, overwrite=overwrite)
 
-    def encode(self, name: str | None = None) -> Path:
-        """Windows to vectors, by a model that is trained first where there is none of this name."""
-        from gaitreid.pipeline.encode import encode
+    def bring_in(self, format_: str, paths: Sequence[Path]) -> Summary:
+        """Skeletons of a data set into the work folder."""
+        from gaitreid.pipeline import importer, official
+
+        if format_ == "npy":
+            official.bring_in(self.work, list(paths), self.console)
+            return Summary()
+        return importer.bring_in(self.work, format_, list(paths), self.console)
+
+    def encode(self, name: str | None = None, encoder: Path | None = None) -> Path:
+        """Windows to vectors, by a model that is trained first where there is none of this name.
+
+        Args:
+            encoder: a folder models/NAME of another work folder, which is copied here first.
+        """
+        from gaitreid.pipeline.encode import adopt, encode
         from gaitreid.pipeline.train import is_trained, train
 
         self.split()
-        name = name or self.config.train.model
+        name = name or (encoder.name if encoder else self.config.train.model)
+        if encoder:
+            adopt(self.work, encoder, name)
         if not is_trained(self.work, name):
             self.console.say(f"train: there is no model '{name}' in {self.work.root} yet")
             train(self.work, self.config, name, self.console)
         return encode(self.work, self.config, name, self.console)
 
-    def match(self, probe: str = "", gallery: str = "", name: str | None = None) -> Path:
-        """Vectors to rankings and a report; the path of the report."""
-        from gaitreid.pipeline.match import match
+    def recognise(
+        self,
+        name: str | None = None,
+        *,
+        encoder: Path | None = None,
+        protocol: str = "",
+        train: str = "",
+        test: str = "",
+        as_published: bool = False,
+    ) -> Path:
+        """Windows to names of a closed set; the path of the report."""
+        from gaitreid.pipeline.encode import adopt
+        from gaitreid.pipeline.recognise import recognise
 
-        embeddings = self.encode(name)
+        self.split()
+        model = name or (encoder.name if encoder else self.config.train.model)
+        if encoder:
+            adopt(self.work, encoder, model)
+        return recognise(
+            self.work,
+            self.config,
+            model,
+            self.console,
+            protocol=protocol,
+            train_on=train,
+            test_on=test,
+            as_published=as_published,
+            adopted=encoder is not None,
+        )
+
+    def export_npy(self, target: Path, dataset: str, train: str, test: str) -> Path:
+        """Windows in the official layout of AGE and CAGE."""
+        from gaitreid.pipeline.official import hand_out
+
+        self.split()
+        return hand_out(self.work, target, dataset, train, test, self.console)
+
+    def export_onnx(self, name: str | None, target: Path | None) -> Path:
+        """A trained encoder as ONNX."""
+        from gaitreid.pipeline.onnx import export
+
+        return export(self.work, self.config, name or self.config.train.model, target, self.console)
+
+    def match(
+        self,
+        probe: str = "",
+        gallery: str = "",
+        name: str | None = None,
+        *,
+        encoder: Path | None = None,
+        protocol: str = "plain",
+        as_published: bool = False,
+    ) -> Path:
+        """Vectors to rankings and a report; the path of the report."""
+        from gaitreid.pipeline.match import cme, match
+
+        if protocol == "cme":
+            return cme(self, name, as_published=as_published)
+        embeddings = self.encode(name, encoder)
         return match(self.work, self.config.match, embeddings, probe, gallery, self.console, seed=self.config.seed)
 
     def synth(self, folder: Path) -> list[Path]:

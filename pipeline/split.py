@@ -28,6 +28,8 @@ def split(work: Work, config: SplitConfig, console: Console) -> Path:
         UsageError: the lifted files hold different skeletons.
     """
     stems = work.stems("pose3d")
+    if not stems and work.sequences.exists() and "imported" in store.attributes(work.sequences, "sequences"):
+        return work.sequences  # windows that came as windows
     made_from = digest(f"{stem} {sha256(work.pose3d(stem))}" for stem in stems)
     if is_current(work.sequences, "sequences", config, made_from):
         return work.sequences
@@ -48,7 +50,8 @@ def split(work: Work, config: SplitConfig, console: Console) -> Path:
                 console.detail(f"split: {stem} track {number}: {error.reason}: {error}")
                 continue
             skeletons.add(track.skeleton)
-            rows.append({"video": stem, "track": number, "recording": of_video.recording(stem), **labels[number].as_dict()})
+            recording = of_video.recording(stem)
+            rows.append({"video": stem, "track": number, "recording": recording, **labels[number].as_dict()})
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
     if not windows:
         raise EmptyError(f"no window of {config.length} frames came out of {len(stems)} videos ({reasons or 'no tracks'})")
@@ -85,5 +88,5 @@ def labels_of(tracks: Mapping[int, Track3D], labels: Labels) -> dict[int, Labels
 def _sequences(windows: list[Windows], rows: list[dict[str, str | int]], config: SplitConfig, skeleton: Skeleton) -> Sequences:
     columns: dict[str, Any] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     return Sequences(
-        **join(windows), **columns, length=config.length, fps=config.fps, normalize=config.normalize, skeleton=skeleton
+        **join(windows), **columns, length=config.length, fps=config.fps or 0.0, normalize=config.normalize, skeleton=skeleton
     )

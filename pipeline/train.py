@@ -19,9 +19,11 @@ from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import replacing, write_text
 from gaitreid.pipeline.work import Work
-from gaitreid.pose.arrays import BoolArray
+from gaitreid.pose.arrays import BoolArray, IntArray
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
+from gaitreid.pose.skeleton import Skeleton
 from gaitreid.reid.records import Sequences
+from gaitreid.reid.select import select
 from gaitreid.reid.whiten import Moments
 
 MOMENTS = "vectors."  # before the names of the moments, beside the encoder's own tensors
@@ -39,6 +41,8 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
     Args:
         resume: go on from the last checkpoint even if the settings differ (such as more epochs).
 
+    Under torchrun all processes train together, and the first writes.
+
     Returns:
         The model's folder.
 
@@ -46,6 +50,9 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         EmptyError: there are no windows to train on.
         UsageError: there is nothing to resume.
     """
+    from gaitreid.reid.train import join_group, wait_for_group
+
+    join_group(device(config.device))
     folder = work.model(name)
     sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
     description = _description(work, config, sequences)
@@ -56,11 +63,13 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
     if resume and not (folder / CHECKPOINT).exists():
         raise UsageError(f"--resume: there is no checkpoint in {folder}")
     state = _load_checkpoint(folder) if resume or (same and not overwrite) else None
+    wait_for_group()  # under torchrun: until every process has seen the folder as it was
     (folder / WEIGHTS).unlink(missing_ok=True)
     if state is None:
         (folder / CHECKPOINT).unlink(missing_ok=True)
     write_text(folder / DESCRIPTION, yaml.safe_dump(description, sort_keys=False))
-    _run(folder, config, sequences, state, name, console)
+    _run(folder, config, sequences, state, description, name, console)
+    wait_for_group()
     return folder
 
 
@@ -104,17 +113,26 @@ def device(name: str) -> Any:
     return result
 
 
-def _run(folder: Path, config: Config, sequences: Sequences, state: dict[str, Any] | None, name: str, console: Console) -> None:
+def _run(
+    folder: Path,
+    config: Config,
+    sequences: Sequences,
+    state: dict[str, Any] | None,
+    description: dict[str, Any],
+    name: str,
+    console: Console,
+) -> None:
     import torch
 
     from gaitreid.reid.encode import encode
+    from gaitreid.reid.train import is_first
     from gaitreid.reid.train import train as epochs
     from gaitreid.reid.whiten import moments
 
     torch.manual_seed(config.seed)
-    encoder = _build(_read_description(folder))
+    encoder = _build(description)
     where = device(config.device)
-    chosen = _subject_windows(sequences, config.train.subjects)
+    chosen = _chosen_windows(sequences, config)
     log = _read_log(folder, state["epoch"]) if state else []
     going_on = f", going on after epoch {state['epoch']}" if state else ""
     console.say(f"train: '{name}' on {chosen.sum()} windows, {config.train.epochs} epochs, {where}{going_on}")
@@ -129,13 +147,17 @@ def _run(folder: Path, config: Config, sequences: Sequences, state: dict[str, An
             where,
             config.seed,
             state,
+            subject=_classes(sequences, description["subjects"])[chosen],
         ):
-            _save_checkpoint(folder, snapshot())
             log.append(json.dumps({"epoch": epoch, **losses}))
-            write_text(folder / LOG, "\n".join(log) + "\n")
+            if is_first():
+                _save_checkpoint(folder, snapshot())
+                write_text(folder / LOG, "\n".join(log) + "\n")
             words = " ".join(f"{key} {value:.4g}" for key, value in losses.items())
             console.detail(f"epoch {epoch}: {words}")
             progress(epoch, words)
+    if not is_first():
+        return
     vectors = encode(encoder, sequences.xyz, sequences.start[chosen], sequences.length, "mean", config.encode.batch, where)
     _save_weights(folder, encoder, moments(vectors))
     console.say(f"train: '{name}' done in {time.monotonic() - began:.0f} s, loss {json.loads(log[-1])['loss']:.4g}")
@@ -144,21 +166,21 @@ def _run(folder: Path, config: Config, sequences: Sequences, state: dict[str, An
 def _description(work: Work, config: Config, sequences: Sequences) -> dict[str, Any]:
     """What decides the weights, and what the encoder takes; plain values."""
     facts = store.attributes(work.sequences, "sequences")
-    options = getattr(config, config.train.model, None)
+    chosen = np.unique(sequences.window_track[_chosen_windows(sequences, config)])
+    options = getattr(config, plugins.section(config.train.model), None)
     return {
         "model": config.train.model,
         "options": as_dict(options) if options else {},
         "skeleton": sequences.skeleton.name,
         "joints": list(sequences.skeleton.joints),
+        "edges": [list(edge) for edge in sequences.skeleton.edges],
         "length": sequences.length,
         "fps": sequences.fps,
         "normalize": sequences.normalize,
         "train": as_dict(config.train),
         "seed": config.seed,
         "sequences": {"config": facts["config"], "made_from": facts["made_from"]},
-        "subjects": sorted(
-            set(sequences.subject[np.unique(sequences.window_track[_subject_windows(sequences, config.train.subjects)])].tolist())
-        ),
+        "subjects": sorted(set(sequences.subject[chosen].tolist()) - {""}),
     }
 
 
@@ -170,20 +192,43 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def skeleton_of(description: dict[str, Any]) -> Skeleton:
+    """The skeleton that a model takes."""
+    edges = tuple((int(a), int(b)) for a, b in description.get("edges", ()))
+    return Skeleton(str(description["skeleton"]), tuple(map(str, description["joints"])), edges)
+
+
 def _build(description: dict[str, Any]) -> Any:
     from gaitreid.pipeline.config import build
+    from gaitreid.reid.encode import Input
 
-    sections = {f.name: f for f in Config.__dataclass_fields__.values()}
     factory = plugins.load("encoder", description["model"])
-    arguments: list[Any] = [len(description["joints"]), description["length"]]
-    if description["model"] in sections:
-        section = getattr(Config(), description["model"])
-        arguments.append(build(type(section), description["options"], description["model"]))
-    return factory(*arguments)
+    subjects = tuple(description["subjects"])
+    takes = Input(skeleton_of(description), description["length"], description["normalize"], subjects)
+    section = getattr(Config(), plugins.section(description["model"]), None)
+    if section is None:
+        return factory(takes)
+    return factory(takes, build(type(section), description["options"], description["model"]))
+
+
+def _chosen_windows(sequences: Sequences, config: Config) -> BoolArray:
+    """Windows to train on, (N,), by `train.subjects` and `train.select`."""
+    chosen = _subject_windows(sequences, config.train.subjects)
+    if config.train.select:
+        chosen &= np.isin(sequences.window_track, select(sequences, config.train.select))
+    if not chosen.any():
+        raise EmptyError(f"no windows of subjects {config.train.subjects} among '{config.train.select}'")
+    return chosen
+
+
+def _classes(sequences: Sequences, subjects: list[str]) -> IntArray:
+    """Place of each window's subject among `subjects` (N,), -1 where it is unknown."""
+    place = {subject: k for k, subject in enumerate(subjects)}
+    return np.array([place.get(s, -1) for s in sequences.subject.tolist()])[sequences.window_track]
 
 
 def _subject_windows(sequences: Sequences, subjects: str | None) -> BoolArray:
-    """Windows to train on: (N,). Subjects are texts or ranges of numbers: `001-074,080`.
+    """Windows of some subjects: (N,). Subjects are texts or ranges of numbers: `001-074,080`.
 
     Raises:
         EmptyError: nobody of these is there.

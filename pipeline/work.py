@@ -46,9 +46,14 @@ class Work:
         """Vectors by one model."""
         return self.root / "embeddings" / f"{name}.h5"
 
-    def match(self, probe: str, gallery: str) -> Path:
+    def match(self, probe: str, gallery: str, protocol: str = "") -> Path:
         """Folder of one comparison; what a file name cannot hold of the selectors is written `+`."""
-        return self.root / "matches" / "-".join(re.sub(r"[^\w=.,]+", "+", text) or "all" for text in (probe, gallery))
+        names = [re.sub(r"[^\w=.,]+", "+", text) or "all" for text in (probe, gallery)]
+        return self.root / "matches" / "-".join([*filter(None, [protocol]), *names])
+
+    def recognition(self, name: str) -> Path:
+        """Folder of one recognition."""
+        return self.root / "recognition" / name
 
     def stems(self, stage: str) -> list[str]:
         """Stems of the videos that a stage (pose2d, pose3d) has files of, sorted."""

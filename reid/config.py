@@ -99,7 +99,7 @@ class TrainConfig:
             windows are (windows).
         drop_last: whether a last batch that is not full is left out.
         share: of the windows, the first in the order of the file, that are trained on.
-        precision: of the matrix products.
+        precision: of the matrix products of AGE and CAGE in training; the others know float32 only.
         subjects: train on these only, such as 001-074 or 001,005; null takes everybody.
         select: train on these tracks only: a selector, as of `match --probe`.
     """
@@ -175,8 +175,8 @@ class RecogniseConfig:
     Attributes:
         recogniser: rn (the papers' recognition network), knn, svm or adaboost.
         manner: ap averages the predictions of a window's frames, sc takes the frames concatenated.
-        select: which epoch of the network counts: the last, the best on recordings held out of the training set (val), or the best
-            on the test set (oracle-test: what the released code reports, too good to be honest).
+        select: which epoch of the network counts: the last, the best on recordings held out of the training set (val), or the
+            best on the test set (oracle-test: what the released code reports, too good to be honest).
         epochs, batch, learning_rate: of the network.
         adjacent: cve: how many views on each side of the tested one are trained on.
     """

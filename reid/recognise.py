@@ -1,7 +1,7 @@
 """Closed sets: who of these people is it? A recogniser learns from encoded windows with labels and scores others.
 
-The papers' own is the recognition network, one hidden layer over the features of a frozen encoder (CAGE, section 3.8). AP averages
-the predictions of the frames of a window, SC takes the frames concatenated.
+The papers' own is the recognition network, one hidden layer over the features of a frozen encoder (CAGE, section 3.8). AP
+averages the predictions of the frames of a window, SC takes the frames concatenated.
 """
 
 from collections.abc import Iterator
@@ -52,9 +52,8 @@ class Network:
         x, y = torch.as_tensor(features), torch.as_tensor(label)
         layers = nn.Sequential(nn.Linear(x.shape[1], 256), nn.ReLU(), nn.Linear(256, self.classes))
         if self.published:
-            for layer in (layers[0], layers[2]):
-                nn.init.normal_(layer.weight)
-                nn.init.zeros_(layer.bias)
+            for name, weight in layers.named_parameters():
+                nn.init.zeros_(weight) if name.endswith("bias") else nn.init.normal_(weight)
         else:
             self.mean, self.deviation = x.mean(dim=0), x.std(dim=0).clamp_min(1e-6)
             x = (x - self.mean) / self.deviation
@@ -63,7 +62,7 @@ class Network:
         rng = np.random.default_rng(self.seed)
         for epoch in range(1, self.config.epochs + 1):
             order = torch.as_tensor(rng.permutation(len(x)))
-            for rows in order.split(self.config.batch):
+            for rows in torch.split(order, self.config.batch):
                 optimiser.zero_grad()
                 loss = nn.functional.cross_entropy(layers(x[rows]), y[rows])
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -97,9 +96,7 @@ class Classical:
         made = {
             "knn": lambda: KNeighborsClassifier(1),
             "svm": lambda: SVC(decision_function_shape="ovr"),
-            "adaboost": lambda: AdaBoostClassifier(
-                DecisionTreeClassifier(max_depth=6), n_estimators=100, random_state=self.seed
-            ),
+            "adaboost": lambda: AdaBoostClassifier(DecisionTreeClassifier(max_depth=6), n_estimators=100, random_state=self.seed),
         }[self.kind]()
         self.model = make_pipeline(StandardScaler(), made).fit(features, label)
 

@@ -89,6 +89,9 @@ def train(
     encoder.to(device).train()
     windows = Windows(frames, start, window_track, subject, encoder.length, encoder.ahead, device)
     encoder.prepare(windows.frames[windows.used])
+    for module in encoder.modules():
+        if hasattr(module, "precision"):
+            module.precision = getattr(torch, config.precision)
     parameters = list(encoder.parameters())
     if not parameters:
         yield 1, {"loss": 0.0}, lambda: {"encoder": encoder.state_dict(), "optimiser": {}, "epoch": 1}
@@ -109,8 +112,7 @@ def train(
         for rows in chosen:
             index = torch.as_tensor(_own_part(rows), device=device)
             optimiser.zero_grad(set_to_none=True)
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-                loss, parts = encoder.loss(windows.batch(index, generator))
+            loss, parts = encoder.loss(windows.batch(index, generator))
             loss.backward()
             _finish_gradients(parameters, encoder.regularisation, config.clip)
             optimiser.step()
@@ -134,6 +136,23 @@ def batches(window_track: IntArray, config: TrainConfig, rng: np.random.Generato
     return list(np.array_split(order, max(1, round(len(order) / config.batch))))
 
 
+def join_group(device: torch.device) -> None:
+    """Under torchrun, join the other processes."""
+    if distributed.is_available() and distributed.is_torchelastic_launched() and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def wait_for_group() -> None:
+    """Until all processes are here."""
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes."""
+    return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
 def _own_part(rows: IntArray) -> IntArray:
     """What of a batch this process trains on: all of it, unless there are several."""
     if not distributed.is_initialized():
@@ -149,7 +168,7 @@ def _finish_gradients(parameters: list[torch.nn.Parameter], regularisation: floa
         flat = torch.cat([g.flatten() for g in gradients])
         distributed.all_reduce(flat)
         flat /= distributed.get_world_size()
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
     if regularisation:
         torch._foreach_add_(gradients, [p.detach() for p in used], alpha=regularisation)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def _stretches(whole: BoolArray, time: FloatArray, config: SplitConfig) -> list[
     """First and last+1 of every run of whole frames without a gap in time."""
     late = np.flatnonzero(np.diff(time) > config.max_gap) + 1
     edges = [0, *late.tolist(), len(whole)]
-    return [(a + first, a + last) for a, b in zip(edges, edges[1:], strict=False) for first, last in runs(whole[a:b])]
+    return [(a + first, a + last) for a, b in pairwise(edges) for first, last in runs(whole[a:b])]
 
 
 def resample(track: Track3D, config: SplitConfig) -> tuple[FloatArray, FloatArray, IntArray]:

@@ -38,7 +38,8 @@ class Cell(nn.Module):
     @property
     def gate_bias(self) -> Tensor:
         """What is added to the gates, (axes, 4 K, 1)."""
-        return self.bias + self.opening
+        bias: Tensor = self.bias + self.opening
+        return bias
 
 
 class Cage(nn.Module):
@@ -46,6 +47,7 @@ class Cage(nn.Module):
 
     mask: Tensor
     supervised = False
+    precision = torch.float32
 
     def __init__(self, takes: Input, config: CageConfig | None = None) -> None:
         super().__init__()
@@ -99,12 +101,14 @@ class Cage(nn.Module):
         else:
             decoded, attention, context = self._decode(values, state, aux)
             attention, context = attention.view(axes, batch, len(x), -1), context.view(axes, batch, -1, k)
-        output = product(self.output, decoded.reshape(axes, k, -1), self.output_bias).view(axes, -1, len(x), batch)
-        return output.permute(2, 0, 1, 3), attention, context
+        flat = decoded.reshape(axes, k, -1).to(self.output.dtype)
+        output = product(self.output, flat, self.output_bias).view(axes, -1, len(x), batch)
+        return output.permute(2, 0, 1, 3), attention, context.to(x.dtype)
 
     def coordinates(self, windows: Tensor) -> Tensor:
         """What the network sees: (B, f, J, 3) -> (f, axes, J, B)."""
-        return self.standardize(windows).permute(1, 3, 2, 0).contiguous()
+        standard: Tensor = self.standardize(windows)
+        return standard.permute(1, 3, 2, 0).contiguous()
 
     def features(self, windows: Tensor) -> Tensor:
         """AGE or CAGE of every frame: the context vectors of the three axes side by side, (B, f, 3 K)."""
@@ -115,7 +119,8 @@ class Cage(nn.Module):
         x = self.coordinates(windows)
         if self.config.features == "hidden" or self.combine is None:
             return self._encode(x)[0].permute(1, 3, 0, 2)
-        return self(x, self._aux(x.flip(0)))[2]
+        context: Tensor = self(x, self._aux(x.flip(0)))[2]
+        return context
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Encoder`: the weighted sum of all losses but the regularisation (CAGE, eq. 12)."""
@@ -142,21 +147,23 @@ class Cage(nn.Module):
     def project(self, context: Tensor) -> Tensor:
         """Contrastive head: (axes, B, f, K) -> (axes, B, 256)."""
         flat = context.flatten(2).transpose(1, 2)
-        inner = torch.relu(product(self.head["inner"], flat, self.head["inner_bias"]))
+        low = (self.head["inner"], flat, self.head["inner_bias"])
+        inner = torch.relu(product(*map(self._low, low))).to(context.dtype)
         return product(self.head["outer"], inner, self.head["outer_bias"]).transpose(1, 2)
 
     def _encode(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """(f, axes, J, B) -> top hidden states (f, axes, K, B); h and c of the first layer and of the second."""
         state: tuple[Tensor, ...] = ()
         for layer in (self.encoder1, self.encoder2):
-            x, *last = lstm(x, layer.weight, layer.gate_bias, None, None)
+            x, *last = lstm(self._low(x), self._low(layer.weight), self._low(layer.gate_bias), None, None)
             state = (*state, *last)
         return x, state
 
     def _decode(self, values: Tensor, state: tuple[Tensor, ...], aux: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         assert self.combine is not None
         keys = values if self.score is None else self._keys(values)
-        weight, bias, gates = self.decoder1.weight[:, :, self.joints :], self.decoder1.gate_bias, None
+        weight: Tensor = self.decoder1.weight[:, :, self.joints :]
+        bias, gates = self.decoder1.gate_bias, None
         of_aux = self.decoder1.weight[:, :, : self.joints]
         if aux is not None:
             gates = product(of_aux, aux.permute(1, 2, 0, 3).reshape(AXES, self.joints, -1))
@@ -170,23 +177,27 @@ class Cage(nn.Module):
             first = torch.arange(values.shape[1], device=values.device)[:, None, None, None] == 0
             gates = torch.where(first, -constant, 0.0).expand(-1, -1, -1, state[0].shape[-1])
         mask = self.mask if self.config.attention == "mbas" else None
-        weights = (weight, self.decoder2.weight, self.combine)
+        weights = self._low(weight), self._low(self.decoder2.weight), self._low(self.combine)
+        biases = self._low(bias), self._low(self.decoder2.gate_bias)
         h1, c1, h2, c2 = state
-        biases = (bias, self.decoder2.gate_bias)
         return attend(gates, weights, biases, (h1, c1, h2, c2), keys, values, mask, self.config.squash)
+
+    def _low(self, tensor: Tensor) -> Tensor:
+        """In the precision that products are done in."""
+        return tensor if self.precision == torch.float32 else tensor.to(self.precision)
 
     def _keys(self, values: Tensor) -> Tensor:
         assert self.score is not None
         flat = values.view(AXES, -1, values.shape[-1])
-        return product(flat, self.score).view_as(values)
+        return product(flat, self._low(self.score).transpose(1, 2)).view_as(values)
 
     def _decode_plainly(self, length: int, state: tuple[Tensor, ...], aux: Tensor | None) -> Tensor:
         h1, c1, h2, c2 = state
-        weight = self.decoder1.weight
+        weight: Tensor = self.decoder1.weight
         if aux is None:
             aux, weight = h1.new_zeros(length, AXES, 0, h1.shape[-1]), weight[:, :, self.joints :]
-        x, _, _ = lstm(aux, weight, self.decoder1.gate_bias, h1, c1)
-        return lstm(x, self.decoder2.weight, self.decoder2.gate_bias, h2, c2)[0]
+        x, _, _ = lstm(self._low(aux), self._low(weight), self._low(self.decoder1.gate_bias), h1, c1)
+        return lstm(x, self._low(self.decoder2.weight), self._low(self.decoder2.gate_bias), h2, c2)[0]
 
     def _task(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """What is read and what is to come out (CAGE, section 3.2 and 3.7)."""
@@ -253,7 +264,8 @@ def age(takes: Input, config: CageConfig | None = None) -> Cage:
 def _effective(config: CageConfig) -> CageConfig:
     """Choices that exclude one another resolved as the papers do.
 
-    Prediction and sorting have no reverse order for the attention to follow, and their target is not known when windows are encoded.
+    Prediction and sorting have no reverse order for the attention to follow, and their target is not known when windows are
+    encoded.
     """
     if config.pretext not in {"reverse", "plain"}:
         attention = "bas" if config.attention in {"las", "mbas"} else config.attention

@@ -6,14 +6,11 @@ from torch import Tensor, nn
 from gaitreid.pose.skeleton import Skeleton, mapping
 from gaitreid.reid.encode import Batch, Input
 
-_NAMED = Skeleton(
-    "anthropometric",
-    tuple(
-        "head neck spine left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_hip right_hip "
-        "left_knee right_knee left_ankle right_ankle".split()
-    ),
-    (),
-)
+_JOINTS = """
+head neck spine left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist
+left_hip right_hip left_knee right_knee left_ankle right_ankle
+"""
+_NAMED = Skeleton("anthropometric", tuple(_JOINTS.split()), ())
 
 
 class _HandMade(nn.Module):
@@ -60,7 +57,8 @@ class Bones(_HandMade):
     def measure(self, windows: Tensor) -> Tensor:
         """See base."""
         parent, child = torch.tensor(self.takes.skeleton.edges, device=windows.device).T
-        return (windows[:, :, child] - windows[:, :, parent]).norm(dim=-1)
+        lengths: Tensor = torch.linalg.vector_norm(windows[:, :, child] - windows[:, :, parent], dim=-1)
+        return lengths
 
 
 class Joints(_HandMade):
@@ -75,8 +73,8 @@ class Joints(_HandMade):
 class D13(_HandMade):
     """Thirteen skeleton descriptors (Munaro et al., "One-shot person re-identification with a consumer depth camera", 2014).
 
-    Heights of head and neck above the floor, neck to shoulders, torso to right shoulder, arms, thighs, torso, hips, and the torso's
-    ratio to each thigh. The floor is where the lowest foot of the window stands, since most data have no floor plane.
+    Heights of head and neck above the floor, neck to shoulders, torso to right shoulder, arms, thighs, torso, hips, and the
+    torso's ratio to each thigh. The floor is where the lowest foot of the window stands, since most data have no floor plane.
     """
 
     scaled = True
@@ -143,7 +141,8 @@ def _heights(at: dict[str, Tensor]) -> list[Tensor]:
 
 
 def _between(at: dict[str, Tensor], a: str, b: str) -> Tensor:
-    return (at[a] - at[b]).norm(dim=-1)
+    length: Tensor = torch.linalg.vector_norm(at[a] - at[b], dim=-1)
+    return length
 
 
 def _arm(at: dict[str, Tensor], side: str) -> Tensor:

@@ -1,11 +1,10 @@
 """LSTM layers and an attending decoder for several axes of space at once, with their gradients written out.
 
-States lie feature by feature, (axes, features, batch): the weights, (axes, 4 K, inputs + K), stand on the left of every product, which
-is the shape that matrix libraries do fastest, and the four gates are blocks of rows. Gates are in the order i, f, o, g, so that one
-call of the sigmoid serves three of them. Weights may be of lower precision than c: products and h are then of the weights' dtype, gates
-and attention of c's. tanh(x) is had as 2 sigmoid(2 x) - 1,
-which takes CPUs half the time. The gradients are by hand since what autograd would keep and pass around between the
-steps costs about as much as the products themselves.
+States lie feature by feature, (axes, features, batch): the weights, (axes, 4 K, inputs + K), stand on the left of every product,
+which is the shape that matrix libraries do fastest, and the four gates are blocks of rows. Weights may be of lower precision
+than c: products and h are then of the weights' dtype, gates and attention of c's. tanh(x) is had as 2 sigmoid(2 x) - 1, which
+takes CPUs half the time. The gradients are by hand since what autograd would keep and pass around between the steps costs about
+as much as the products themselves.
 """
 
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# On CPUs with AVX-512 oneDNN's float32 product is up to twice as fast as MKL's, which holds AMD's back; without it MKL's is as good
-# or better. Chosen by what the processor is, not by timing it, so that the same machine always gives the same numbers.
-ONEDNN = torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+# On CPUs with AVX-512 oneDNN's float32 product is up to twice as fast as MKL's, which holds AMD's back; without it MKL's is as
+# good or better. Chosen by what the processor is, not by timing it, so that the same machine always gives the same numbers.
+ONEDNN = torch.backends.cpu.get_cpu_capability() == "AVX512" and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 _onednn = torch.ops.mkldnn._linear_pointwise  # x, w, ...: x w^T
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
@@ -77,7 +76,7 @@ def attend(
 
 def product(weight: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
     """(axes, M, N) @ (axes, N, B) + (axes, M, 1)."""
-    if not x.is_cpu or torch.jit.is_tracing():
+    if not x.is_cpu or torch.compiler.is_compiling():  # also while it is exported
         return torch.bmm(weight, x) if bias is None else torch.baddbmm(bias, weight, x)
     if torch.is_grad_enabled():
         return torch.stack([w @ v if bias is None else bias[k] + w @ v for k, (w, v) in enumerate(zip(weight, x, strict=True))])
@@ -92,6 +91,9 @@ def product(weight: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _add_outer(total: Tensor, a: Tensor, b: Tensor) -> None:
     """total += a b^T: (axes, M, N), (axes, M, B), (axes, N, B)."""
+    if total.dtype != a.dtype:
+        total += torch.bmm(a, b.transpose(1, 2))  # sums over many steps want the higher precision
+        return
     if not total.is_cpu:
         total.baddbmm_(a, b.transpose(1, 2))
         return
@@ -118,12 +120,13 @@ def _step(
 ) -> tuple[Tensor, Tensor, _Kept]:
     """One LSTM step: inputs (axes, ..., B), one below the other, to h, c, and what its gradient needs."""
     below = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]
-    gates = product(weight[:, :, columns], below, bias).to(torch.promote_types(bias.dtype, torch.float32))
+    gates = product(weight[:, :, columns], below, bias)
+    gates = gates.to(torch.promote_types(gates.dtype, torch.float32))
     if add is not None:
         gates += add
     k = gates.shape[1] // 4
     gates[:, 3 * k :].mul_(2)
-    i, f, o, g = gates.sigmoid_().split(k, dim=1)  # g as the sigmoid that its tanh is made of
+    i, f, o, g = torch.split(gates.sigmoid_(), k, dim=1)  # g as the sigmoid that its tanh is made of
     after = i * _tanh(g) if c is None else torch.addcmul(f * c, i, _tanh(g))
     squashed = _tanh(torch.sigmoid(2 * after))
     return (o * squashed).to(below.dtype), after, _Kept(below, columns, gates, c, squashed)
@@ -135,7 +138,7 @@ def _tanh(sigmoid: Tensor) -> Tensor:
 
 
 def _step_back(
-    kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, grads: tuple[Tensor, Tensor]
+    kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, grads: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of one step.
 
@@ -148,9 +151,9 @@ def _step_back(
         Of the inputs (axes, ..., B), of c before, and of the gates (axes, 4 K, B).
     """
     k = kept.squashed.shape[1]
-    i, f, o, g = kept.gates.split(k, dim=1)
+    i, f, o, g = torch.split(kept.gates, k, dim=1)
     d = torch.empty_like(kept.gates)
-    di, df, do, dg = d.split(k, dim=1)
+    di, df, do, dg = torch.split(d, k, dim=1)
     through = _tanh_backward(dh * o, kept.squashed)
     dc = through if dc is None else through.add_(dc)
     torch.mul(dc, _tanh(g), out=di)
@@ -172,8 +175,9 @@ def _turned(weight: Tensor) -> Tensor:
     return weight.transpose(1, 2).contiguous()
 
 
-def _zeros(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.zeros_like(weight, memory_format=torch.contiguous_format), torch.zeros_like(bias)
+def _zeros(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Where gradients are summed, at least in float32."""
+    return tuple(torch.zeros(t.shape, dtype=torch.promote_types(t.dtype, torch.float32), device=t.device) for t in tensors)
 
 
 def _lstm(
@@ -254,9 +258,7 @@ class _Attend(torch.autograd.Function):
         w1, w2, combine, b1, b2, h1, c1, h2, c2, keys, values, mask, squash = arguments
         ctx.kept, ctx.shared, ctx.with_gates = [], (w1, w2, combine, b1, b2, keys, values, mask, squash), gates is not None
         weights, state = (w1, w2, combine), (h1, c1, h2, c2)
-        out, attention, contexts, ctx.joined = _attend(
-            gates, weights, (b1, b2), state, keys, values, mask, squash, ctx.kept
-        )
+        out, attention, contexts, ctx.joined = _attend(gates, weights, (b1, b2), state, keys, values, mask, squash, ctx.kept)
         ctx.save_for_backward(out, attention)
         return out, attention, contexts.contiguous()
 
@@ -267,7 +269,7 @@ class _Attend(torch.autograd.Function):
         (out, attention), joined = ctx.saved_tensors, ctx.joined
         axes, k, length, batch = out.shape
         turned1, turned2, turned_values = _turned(w1), _turned(w2), values.transpose(1, 2)
-        grads1, grads2, dcombine = _zeros(w1, b1), _zeros(w2, b2), torch.zeros_like(combine)
+        grads1, grads2, (dcombine,) = _zeros(w1, b1), _zeros(w2, b2), _zeros(combine)
         dgates = []
         dscores = torch.empty_like(attention, dtype=keys.dtype)
         dused = values.new_empty(axes * batch, length, k)

@@ -45,8 +45,8 @@ class _Supervised(nn.Module):
 class Lstm(_Supervised):
     """LSTM over the joints of a frame, a hidden layer and a class layer on every frame, logits averaged over the window.
 
-    With two layers it is the gait encoder of CAGE trained from labels alone ("GE" of CAGE's table 4 has the figures of the multi-layer
-    LSTM of table 2).
+    With two layers it is the gait encoder of CAGE trained from labels alone ("GE" of CAGE's table 4 has the figures of the
+    multi-layer LSTM of table 2).
     """
 
     layers = 1

@@ -6,7 +6,8 @@ from torch import Tensor
 def reconstruction_loss(output: Tensor, target: Tensor, counts: Tensor | None = None) -> Tensor:
     """Half the sum of squared errors, over everything but the batch; the mean over the batch.
 
-    The official code sums over the batch too (`cage.reduction`); a mean keeps the balance with the other losses at any batch size.
+    The official code sums over the batch too (`cage.reduction`); a mean keeps the balance with the other losses at any batch
+    size.
 
     Args:
         output, target: (f, axes, J, B).

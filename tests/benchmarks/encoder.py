@@ -1,10 +1,10 @@
-"""CAGE's speed: windows a second in training and encoding, against a plain PyTorch version of the same model and against the floor.
+"""CAGE's speed: windows a second in training and encoding, against a plain PyTorch version of the same model and the floor.
 
     encoder.py [--device D] [--seconds S] [--only f6_j20]
 
-Plain: torch's defaults, nn.LSTM and LSTMCell, one axis after the other, losses as the equations have them. Floor: counted operations
-of the model (multiply and add are two) over the best matrix rate that any backend reaches in the same run; the share is
-the floor's time over the time taken in training. Plain and fast take turns, and the fastest round of each counts, since other
+Plain: torch's defaults, nn.LSTM and LSTMCell, one axis after the other, losses as the equations have them. Floor: counted
+operations of the model (multiply and add are two) over the best matrix rate that any backend reaches in the same run; the share
+is the floor's time over the time taken in training. Plain and fast take turns, and the fastest round of each counts, since other
 work on the machine only ever makes a round slower. bf16 is null where the processor has no such units (there it is emulated).
 Last line: one JSON object with the same figures, windows a second, three axes counted as one window.
 """
@@ -13,6 +13,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ from torch.nn.functional import normalize
 from gaitreid.pose.skeleton import Skeleton
 from gaitreid.reid.config import CageConfig
 from gaitreid.reid.encode import Batch, Input
-from gaitreid.reid.encoders.cage import AXES, Cage
+from gaitreid.reid.encoders.cage import Cage
+from gaitreid.reid.encoders.standard import AXES
 from gaitreid.reid.train import _finish_gradients
 
 SHAPES = {"f6_j20": (6, 20), "f20_j14": (20, 14), "f50_j14": (50, 14)}
@@ -68,7 +70,7 @@ class PlainAxis(nn.Module):
         step = torch.arange(length, device=x.device)
         distance = (step[None, :] - (length - 1 - step)[:, None]).float()
         mask = torch.exp(-(distance**2) / (2 * (length / 2) ** 2))
-        total = 0.5 * (output - x.flip(1)).square().sum((1, 2)).mean()
+        total: Tensor = 0.5 * (output - x.flip(1)).square().sum((1, 2)).mean()
         total = total + 0.5 * (attention - attention * mask).square().sum((1, 2)).mean()
         z = normalize(self.head(context.flatten(1)), dim=1)
         rows = torch.cat([z[1:], z[:-1]])
@@ -146,13 +148,14 @@ def measure(length: int, joints: int, device: torch.device, seconds: float) -> d
 
     def fast_step(precision: torch.dtype = torch.float32) -> None:
         optimiser.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
-            loss, _ = fast.loss(batch)
+        fast.precision = precision
+        loss, _ = fast.loss(batch)
         loss.backward()
         _finish_gradients(list(fast.parameters()), 1e-4, CLIP)
         optimiser.step()
 
     def encode_fast() -> None:
+        fast.precision = torch.float32
         with torch.no_grad():
             fast.features(windows).mean(1)
 
@@ -168,7 +171,7 @@ def measure(length: int, joints: int, device: torch.device, seconds: float) -> d
     }
 
 
-def best(device: torch.device, seconds: float, *steps: Callable[[], None]) -> list[float]:
+def best(device: torch.device, seconds: float, *steps: Callable[[], object]) -> list[float]:
     """Seconds of the fastest call of each, calls taking turns."""
     result = [float("inf")] * len(steps)
     for step in steps:
@@ -191,11 +194,9 @@ def matrix_rate(device: torch.device) -> float:
     found = 0.0
     for m, k, n in ((1024, 512, 128), (1024, 512, 2560), (2048, 2048, 2048)):
         a, b = torch.randn(m, k, device=device), torch.randn(k, n, device=device)
-        turned = b.T.contiguous()
-        kinds: list[Callable[[], object]] = [lambda a=a, b=b: a @ b, lambda a=a, t=turned: a @ t.T]  # type: ignore[misc]
-        if device.type == "cpu" and torch.backends.mkldnn.is_available():
-            pointwise = torch.ops.mkldnn._linear_pointwise  # oneDNN's product
-            kinds.append(lambda a=a, t=turned: pointwise(a, t, None, "none", [], ""))  # type: ignore[misc]
+        kinds = [partial(torch.mm, a, b), partial(torch.mm, a, b.T.contiguous().T)]
+        if device.type == "cpu":  # oneDNN's product
+            kinds.append(partial(torch.ops.mkldnn._linear_pointwise, a, b.T.contiguous(), None, "none", [], ""))
         with torch.no_grad():
             found = max(found, *(2 * m * k * n / second for second in best(device, 0.4, *kinds)))
     return found
@@ -215,7 +216,7 @@ def train_operations(length: int, joints: int, k: int = HIDDEN) -> int:
 def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 in hardware."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

@@ -1,13 +1,14 @@
 """Who is who from Kinect skeletons: every encoder and baseline, one sensor against itself and against the others.
 
     kinect.py --data NPZ [--seeds 1] [--epochs 1] [--normalize gait] [--models cage,bones] [--out FILE]
-    kinect.py --data NPZ --seeds 3 --train-trials 5 --normalize gait root none --transfer MOCAP_NPZ --synth DIR   # docs/results.md
+    kinect.py --data NPZ --seeds 3 --train-trials 5 --normalize gait root none --transfer MOCAP_NPZ --synth DIR
 
-NPZ: joints (F, 25, 3) in metres, z up; starts (clips + 1,); subject, trial and sensor of each clip. Gallery: trials 1 to 10 of one
-sensor; probes: trials 11 to 20 of the same sensor, or of another one (mean over the ordered pairs). A track is one clip; Rank-1 and
-nAUC are over tracks, intervals by bootstrap over people. Encoders learn from the gallery trials of all sensors: CAGE and AGE
-without labels, LSTMs and PoseGait with them. Vectors are partly whitened and compared by angle as `match` does; `published` are the
-Euclidean distances of the papers. `no size`: every body is given the mean bone lengths of the training data (gait).
+NPZ: joints (F, 25, 3) in metres, z up; starts (clips + 1,); subject, trial and sensor of each clip. Gallery: trials 1 to 10 of
+one sensor; probes: trials 11 to 20 of the same sensor, or of another one (mean over the ordered pairs). A track is one clip;
+Rank-1 and nAUC are over tracks, intervals by bootstrap over people. Encoders learn from the gallery trials of all sensors: CAGE
+and AGE without labels, LSTMs and PoseGait with them. Vectors are partly whitened and compared by angle as `match` does;
+`published` are the Euclidean distances of the papers. `no size`: every body is given the mean bone lengths of the training data
+(gait).
 
 Runs of an encoder are kept in --out, so that the table can be had in pieces. Last line: one JSON object, seed means of the first
 normalisation named: {"same_sensor": {MODEL: rank1}, "other_sensor": ..., "other_sensor_no_size": ...}.
@@ -178,7 +179,16 @@ def load(path: Path, kind: str, train_trials: int) -> Clips:
     for name, values in list(features.items()):
         features[f"{name}, unit deviation"] = (values - values[gallery].mean(axis=0)) / (values[gallery].std(axis=0) + 1e-9)
     number = np.unique(data["subject"], return_inverse=True)[1]
-    return Clips(joined["xyz"], joined["start"], joined["window_track"], number, data["sensor"], gallery, data["trial"] <= train_trials, features)
+    return Clips(
+        joined["xyz"],
+        joined["start"],
+        joined["window_track"],
+        number,
+        data["sensor"],
+        gallery,
+        data["trial"] <= train_trials,
+        features,
+    )
 
 
 def upright(z_up: FloatArray) -> FloatArray:
@@ -295,9 +305,7 @@ def transferred(clips: Clips, source: Path, kind: str, options: argparse.Namespa
     joined = join([split_track(t, config) for t in tracks])
     takes = Input(skeleton, LENGTH, kind)
     every = np.ones(len(joined["start"]), dtype=bool)
-    encoder = fitted(
-        "cage", CageConfig(), takes, joined["xyz"], joined["start"], joined["window_track"], every, options, seed
-    )
+    encoder = fitted("cage", CageConfig(), takes, joined["xyz"], joined["start"], joined["window_track"], every, options, seed)
     carried = np.einsum("kj,fjc->fkc", mapping(KINECT25, skeleton), clips.xyz).astype(np.float32)
     return encode(encoder, carried, clips.encoded.start, LENGTH, "mean", 512, CPU)
 
@@ -376,7 +384,9 @@ def _by_name(kind: str, kept: dict[str, Any]) -> dict[str, list[dict[str, Any]]]
 def _summary(kind: str, kept: dict[str, Any]) -> dict[str, dict[str, float]]:
     def of(kind: str, where: str) -> dict[str, float]:
         runs = _by_name(kind, kept)
-        return {n.replace("plus", "cage-plus"): round(float(np.mean([r[where]["rank1"] for r in rs])), 4) for n, rs in runs.items()}
+        return {
+            n.replace("plus", "cage-plus"): round(float(np.mean([r[where]["rank1"] for r in rs])), 4) for n, rs in runs.items()
+        }
 
     return {
         "same_sensor": of(kind, "same"),

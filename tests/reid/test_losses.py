@@ -11,15 +11,16 @@ from gaitreid.reid.losses.reconstruction import reconstruction_loss
 
 
 def test_reconstruction():
-    output, target = torch.randn(3, 4, 5, 6), torch.randn(3, 4, 5, 6)
-    slow = sum(
-        0.5 * float((output[d, b, t, j] - target[d, b, t, j]) ** 2) / 4
-        for d in range(3)
-        for b in range(4)
-        for t in range(5)
-        for j in range(6)
-    )
-    assert float(reconstruction_loss(output, target)) == pytest.approx(slow, rel=1e-5)
+    output, target = torch.randn(5, 3, 6, 4), torch.randn(5, 3, 6, 4)  # (f, axes, J, B)
+
+    def of(b):
+        return sum(
+            0.5 * float((output[t, d, j, b] - target[t, d, j, b]) ** 2) for d in range(3) for t in range(5) for j in range(6)
+        )
+
+    assert float(reconstruction_loss(output, target)) == pytest.approx(sum(map(of, range(4))) / 4, rel=1e-5)
+    counts = torch.tensor([True, False, True, False])
+    assert float(reconstruction_loss(output, target, counts)) == pytest.approx((of(0) + of(2)) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize(("f", "window"), [(6, 6), (6, 2), (5, 4)])
@@ -47,10 +48,11 @@ def test_locality():
     assert float(locality_loss(torch.eye(4).flip(0).expand(3, 2, 4, 4), mask)) == 0
 
 
-def slow_contrastive(z, follows, temperature, paper):
+def slow_contrastive(z, pairs, temperature, paper):
     """Algorithm 1 in loops: both halves of the batch, partners half the batch apart."""
-    first = [i for i, yes in enumerate(follows) if yes]
-    rows = [i + 1 for i in first] + first
+    interval = z.shape[1] - len(pairs)
+    first = [i for i, yes in enumerate(pairs) if yes]
+    rows = [i + interval for i in first] + first
     total = 0.0
     for axis in range(z.shape[0]):
         for i in range(len(rows)):
@@ -66,11 +68,11 @@ def slow_contrastive(z, follows, temperature, paper):
 
 
 @pytest.mark.parametrize("paper", [True, False])
-@pytest.mark.parametrize("follows", [[1, 1, 1, 1, 1], [1, 0, 1, 1, 0], [0, 0, 0, 1, 0]])
-def test_contrastive(paper, follows):
+@pytest.mark.parametrize("pairs", [[1, 1, 1, 1, 1], [1, 0, 1, 1, 0], [0, 0, 0, 1, 0], [1, 1, 1, 1], [0, 1, 1], [1, 1]])
+def test_contrastive_at_every_interval(paper, pairs):
     z = torch.randn(3, 6, 8, dtype=torch.float64)
-    fast = contrastive_loss(z, torch.tensor(follows, dtype=torch.bool), 0.3, paper)
-    assert float(fast) == pytest.approx(slow_contrastive(z, follows, 0.3, paper), rel=1e-9)
+    fast = contrastive_loss(z, torch.tensor(pairs, dtype=torch.bool), 0.3, paper)
+    assert float(fast) == pytest.approx(slow_contrastive(z, pairs, 0.3, paper), rel=1e-9)
 
 
 @pytest.mark.parametrize("batch", [2, 5, 128])

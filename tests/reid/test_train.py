@@ -1,10 +1,17 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import torch
+from walks import takes
 
 from gaitreid.reid.config import CageConfig, TrainConfig
 from gaitreid.reid.encode import encode, pool
 from gaitreid.reid.encoders.cage import Cage
-from gaitreid.reid.train import batches, train
+from gaitreid.reid.encoders.handmade import Bones
+from gaitreid.reid.train import Windows, _finish_gradients, batches, train
 
 RNG = np.random.default_rng(0)
 FRAMES = np.cumsum(RNG.normal(0, 0.1, (200, 4, 3)), axis=0).astype(np.float32)
@@ -15,7 +22,7 @@ CPU = torch.device("cpu")
 
 def run(epochs, state=None, seed=0):
     torch.manual_seed(seed)
-    encoder = Cage(4, 6, CageConfig(hidden=8))
+    encoder = Cage(takes(4, 6), CageConfig(hidden=8))
     config = TrainConfig(epochs=epochs, batch=16)
     losses, snapshots = [], []
     for _, parts, snapshot in train(encoder, FRAMES, START, TRACK, config, CPU, seed, state):
@@ -38,7 +45,7 @@ def test_same_seed_same_weights_and_loss_falls():
 def test_going_on_equals_no_interruption(tmp_path):
     whole, _, _ = run(4)
     torch.manual_seed(0)
-    encoder = Cage(4, 6, CageConfig(hidden=8))
+    encoder = Cage(takes(4, 6), CageConfig(hidden=8))
     for epoch, _, snapshot in train(encoder, FRAMES, START, TRACK, TrainConfig(epochs=4, batch=16), CPU, 0):
         if epoch == 2:
             torch.save(snapshot(), tmp_path / "c.pt")
@@ -50,10 +57,92 @@ def test_going_on_equals_no_interruption(tmp_path):
 
 
 def test_every_window_once_and_neighbours_together():
-    chosen = batches(TRACK, 16, np.random.default_rng(0))
+    chosen = batches(TRACK, TrainConfig(batch=16), np.random.default_rng(0))
     assert sorted(np.concatenate(chosen).tolist()) == list(range(len(TRACK)))
     neighbours = sum(int((np.diff(c) == 1).sum()) for c in chosen)
     assert neighbours >= len(TRACK) - len(set(TRACK.tolist())) - len(chosen)
+
+
+def test_orders():
+    def of(**options):
+        return batches(TRACK, TrainConfig(batch=16, **options), np.random.default_rng(0))
+
+    assert np.concatenate(of(order="file")).tolist() == list(range(len(TRACK)))
+    shuffled = np.concatenate(of(order="windows"))
+    assert sorted(shuffled.tolist()) == list(range(len(TRACK)))
+    assert (np.diff(shuffled) == 1).mean() < 0.2
+    assert [len(c) for c in of(order="file", drop_last=True)] == [16, 16]
+    assert max(np.concatenate(of(share=0.5))) == len(TRACK) // 2 - 1
+
+
+def test_the_later_window_is_of_the_same_track_or_there_is_none():
+    windows = Windows(FRAMES, START, TRACK, None, 6, 10, CPU)
+    of = windows.batch(torch.arange(len(START)))
+    for n, start in enumerate(START):
+        same = [k for k, other in enumerate(START) if other == start + 10 and TRACK[k] == TRACK[n]]
+        assert bool(of.has_later[n]) == bool(same)
+        if same:
+            assert np.array_equal(of.later[n], FRAMES[start + 10 : start + 16])
+    pairs = of.pairs(2)
+    assert pairs.tolist() == [TRACK[n] == TRACK[n + 2] for n in range(len(START) - 2)]
+
+
+def test_an_encoder_without_weights_is_only_prepared():
+    (epoch,) = train(Bones(takes(4, 6)), FRAMES, START, TRACK, TrainConfig(epochs=9), CPU, 0)
+    assert epoch[0] == 1
+    assert not epoch[1]["loss"]
+
+
+def test_the_regularisation_is_the_gradient_of_half_the_squared_norm():
+    config = CageConfig(hidden=3, regularisation=0.5, contrastive="none")
+    found = []
+    for by_hand in (False, True):
+        torch.manual_seed(0)
+        encoder = Cage(takes(4, 6), config)
+        windows = Windows(FRAMES, START[:8], TRACK[:8], None, 6, 0, CPU)
+        loss, _ = encoder.loss(windows.batch(torch.arange(8)))
+        if by_hand:
+            loss = loss + 0.5 * 0.5 * torch.stack([p.square().sum() for p in encoder.parameters()]).sum()
+            loss.backward()
+        else:
+            loss.backward()
+            _finish_gradients(list(encoder.parameters()), 0.5, 1e9)
+        found.append([p.grad for p in encoder.parameters()])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+PARALLEL = """
+import sys, numpy as np, torch
+from gaitreid.reid.config import CageConfig, TrainConfig
+from gaitreid.reid.encoders.cage import age
+from gaitreid.reid.train import is_first, join_group, train
+sys.path.insert(0, sys.argv[1])
+from walks import people, takes
+join_group(torch.device("cpu"))
+torch.manual_seed(0)
+encoder = age(takes(), CageConfig(hidden=8))
+frames, start, track, _ = people()
+start, track = start[:192], track[:192]
+for _ in train(encoder, frames, start, track, TrainConfig(epochs=2, batch=32), torch.device("cpu"), 0):
+    pass
+if is_first():
+    torch.save(encoder.state_dict(), sys.argv[2])
+"""
+
+
+def test_two_processes_train_as_one_does(tmp_path):
+    script = tmp_path / "parallel.py"
+    script.write_text(PARALLEL)
+    tests = str(Path(__file__).parents[1])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for arguments, name in (([], "one.pt"), (["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"], "two.pt")):
+        command = [sys.executable, *arguments, str(script), tests, str(tmp_path / name)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        assert result.returncode == 0, result.stderr
+    one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=1e-5, rtol=1e-4)
 
 
 def test_encoding_does_not_depend_on_the_batch():
@@ -68,7 +157,7 @@ def test_encoding_does_not_depend_on_the_batch():
 def test_frames_outside_the_windows_do_not_count():
     spoilt = np.concatenate([FRAMES, np.full((10, 4, 3), np.nan, np.float32)])
     torch.manual_seed(0)
-    encoder = Cage(4, 6, CageConfig(hidden=8))
+    encoder = Cage(takes(4, 6), CageConfig(hidden=8))
     for _, parts, _ in train(encoder, spoilt, START, TRACK, TrainConfig(epochs=1), CPU, 0):
         assert np.isfinite(parts["loss"])
 

@@ -1,118 +1,248 @@
+import itertools
+from dataclasses import replace
+
 import pytest
 import torch
-from torch import nn
+from walks import batch, takes
 
+from gaitreid.pose.errors import UsageError
 from gaitreid.reid.config import CageConfig
-from gaitreid.reid.encoders.cage import Cage, GroupedLSTMCell
+from gaitreid.reid.encoders.cage import Cage, CagePlus, age
 
 SMALL = CageConfig(hidden=8, standardize=False)
 
 
 def cage(joints=4, length=5, config=SMALL):
     torch.manual_seed(0)
-    return Cage(joints, length, config)
+    return Cage(takes(joints, length), config)
+
+
+def count(model):
+    return sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize(
-    ("joints", "length", "contrastive", "count"),
-    [
-        (20, 6, "paper", 7_623_228),
-        (25, 6, "paper", 7_657_803),
-        (20, 6, "none", 6_245_436),
-        (25, 6, "none", 6_280_011),
-    ],
+    ("joints", "length", "of_cage", "of_age"),
+    [(20, 6, 7_623_228, 6_245_436), (25, 6, 7_657_803, 6_280_011), (14, 20, None, None)],
 )
-def test_parameters_to_the_unit(joints, length, contrastive, count):
-    model = Cage(joints, length, CageConfig(contrastive=contrastive))
-    assert sum(p.numel() for p in model.parameters()) == count
+def test_parameters_to_the_unit(joints, length, of_cage, of_age):
+    # At J=14 the source counts two dead copies an axis, a kernel (J + 256) x 1024 and a bias of 1024: they are taken off.
+    dead = 3 * ((joints + 256) * 1024 + 1024)
+    expected = 11_166_762 - dead if joints == 14 else of_cage
+    assert count(Cage(takes(joints, length))) == expected
+    if of_age:
+        assert count(age(takes(joints, length))) == of_age
+        assert of_cage + dead == {20: 8_474_172, 25: 8_524_107}[joints]  # the published 8.47 M
+        assert of_age + dead == {20: 7_096_380, 25: 7_146_315}[joints]  # the published 7.15 M
 
 
-def test_shapes_and_attention():
+def slow_forward(model, windows, aux):
+    """One axis, one window, one step at a time, as the fact sheet says (sections 2.1 and 2.2)."""
+    config, k, f, joints = model.config, model.config.hidden, model.length, windows.shape[2]
+
+    def cell(layer, axis, x, h, c):
+        gates = layer.weight[axis, :, : len(x)] @ x + layer.weight[axis, :, len(layer.weight[axis, 0]) - k :] @ h
+        i, forget, o, g = (gates + layer.bias[axis, :, 0]).chunk(4)
+        c = torch.sigmoid(forget + 1) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+    outputs, attention = torch.zeros(f, 3, joints, len(windows)), torch.zeros(3, len(windows), f, f)
+    contexts = torch.zeros(3, len(windows), f, k)
+    for axis, b in itertools.product(range(3), range(len(windows))):
+        h1 = c1 = h2 = c2 = torch.zeros(k)
+        top = []
+        for t in range(f):
+            h1, c1 = cell(model.encoder1, axis, windows[b, t, :, axis], h1, c1)
+            h2, c2 = cell(model.encoder2, axis, h1, h2, c2)
+            top.append(h2)
+        hidden, attentional, fed = torch.stack(top), torch.zeros(k), torch.zeros(joints)
+        for t in range(f):
+            if config.aux == "teacher":
+                fed = torch.zeros(joints) if t == 0 else aux[b, t - 1, :, axis]
+            x = fed if config.attention == "none" else torch.cat([fed, attentional])
+            h1, c1 = cell(model.decoder1, axis, x, h1, c1)
+            h2, c2 = cell(model.decoder2, axis, h1, h2, c2)
+            attentional = h2
+            if config.attention != "none":
+                keys = hidden @ model.score[axis].T if config.score == "general" else hidden
+                a = torch.softmax(keys @ h2, dim=0)
+                context = (a * model.mask[t] if config.attention == "mbas" else a) @ hidden
+                attentional = model.combine[axis] @ torch.cat([h2, context])
+                attentional = torch.tanh(attentional) if config.squash else attentional
+                attention[axis, b, t], contexts[axis, b, t] = a, context
+            outputs[t, axis, :, b] = model.output[axis] @ attentional + model.output_bias[axis, :, 0]
+            if config.aux == "free":
+                fed = outputs[t, axis, :, b]
+        if config.attention == "none":
+            contexts[axis, b] = hidden
+    return outputs, attention, contexts
+
+
+OPTIONS = [
+    {"attention": attention, "aux": aux, "score": score, "squash": squash}
+    for attention, aux, (score, squash) in itertools.product(
+        ("none", "bas", "mbas"), ("zero", "teacher", "free"), (("general", False), ("dot", True))
+    )
+    if not (attention == "none" and aux == "free")
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
+def test_against_a_slow_forward_pass(options):
+    model, windows, target = cage(config=replace(SMALL, **options)), torch.randn(2, 5, 4, 3), torch.randn(2, 5, 4, 3)
+    with torch.no_grad():
+        for weights in (model.encoder1.bias, model.decoder1.bias, model.output_bias):
+            weights.normal_()
+        aux = model._aux(model.coordinates(target))
+        found = model(model.coordinates(windows), aux)
+        expected = slow_forward(model, windows, target)
+    torch.testing.assert_close(found[0], expected[0], atol=1e-5, rtol=1e-4)
+    if options["attention"] != "none":
+        torch.testing.assert_close(found[1], expected[1], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found[1].sum(dim=-1), torch.ones(3, 2, 5))
+    torch.testing.assert_close(found[2], expected[2], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
+def test_gradients_of_the_whole_loss(options):
+    model = cage(2, 3, replace(SMALL, hidden=3, temperature=1.0, **options)).double()
+    names = [name for name, _ in model.named_parameters()]
+    windows = torch.randn(3, 3, 2, 3, dtype=torch.float64)
+
+    def loss(*values):
+        for name, value in zip(names, values, strict=True):
+            parent, _, last = name.rpartition(".")
+            owner = model.get_submodule(parent) if parent and not parent.startswith("head") else model
+            if parent.startswith("head"):
+                model.head._parameters.pop(last, None)
+                model.head.__dict__[last] = value
+            else:
+                owner._parameters.pop(last, None)
+                owner.__dict__[last] = value
+        return model.loss(batch(windows))[0]
+
+    assert torch.autograd.gradcheck(loss, [p.detach().clone().requires_grad_() for p in model.parameters()], fast_mode=True)
+
+
+def test_gradients_with_and_without_what_the_other_kind_of_cpu_uses(monkeypatch):
+    # oneDNN's products are taken where the processor has AVX-512; both must give the same.
+    from gaitreid.reid.encoders import recurrent
+
+    model, windows = cage(), torch.randn(6, 5, 4, 3)
+    found = []
+    for onednn in (False, True):
+        monkeypatch.setattr(recurrent, "ONEDNN", onednn)
+        model.zero_grad()
+        model.loss(batch(windows))[0].backward()
+        found.append([p.grad.clone() for p in model.parameters()])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+
+
+def test_bfloat16_is_near_float32():
+    model, windows = cage(), torch.randn(4, 5, 4, 3)
+    exact, _ = model.loss(batch(windows))
+    exact.backward()
+    gradients = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    model.precision = torch.bfloat16
+    low, _ = model.loss(batch(windows))
+    low.backward()
+    assert float(low.detach()) == pytest.approx(float(exact.detach()), rel=0.02)
+    for p, expected in zip(model.parameters(), gradients, strict=True):
+        assert p.grad.dtype == torch.float32
+        assert torch.linalg.vector_norm(p.grad - expected) < 0.1 * torch.linalg.vector_norm(expected) + 1e-6
+
+
+def test_shapes_and_order_of_the_features():
     model, windows = cage(), torch.randn(3, 5, 4, 3)
-    output, attention, context = model(windows)
-    assert output.shape == (3, 3, 5, 4)
-    torch.testing.assert_close(attention.sum(dim=-1), torch.ones(3, 3, 5))
-    hidden, _ = model._encode(model.coordinates(windows))
-    torch.testing.assert_close(context, attention @ hidden)
+    with torch.no_grad():
+        _, attention, context = model(model.coordinates(windows))
+        hidden, _ = model._encode(model.coordinates(windows))
+    torch.testing.assert_close(context, attention @ hidden.permute(1, 3, 0, 2))
     features = model.features(windows)
     assert features.shape == (3, 5, 24)
     torch.testing.assert_close(features[:, 2, 8:16], context[1][:, 2])  # [x; y; z]
+    shown = cage(config=replace(SMALL, features="hidden")).features(windows)
+    torch.testing.assert_close(shown[:, 2, 8:16], hidden[2, 1].T)
 
 
-def test_grouped_layer_is_torchs_own_lstm():
-    torch.manual_seed(1)
-    layer, x = GroupedLSTMCell(4, 6), torch.randn(3, 2, 7, 4)
-    for axis in range(3):
-        lstm = nn.LSTM(4, 6, batch_first=True)
-        own = (layer.input[axis].T, layer.hidden[axis].T, layer.bias[axis, 0], torch.zeros(24))
-        with torch.no_grad():
-            for theirs, ours in zip(lstm.parameters(), own, strict=True):
-                theirs.copy_(ours)
-        expected, _ = lstm(x[axis])
-        state = (torch.zeros(3, 2, 6), torch.zeros(3, 2, 6))
-        steps = []
-        for t in range(7):
-            state = layer(layer.project(x[:, :, t]), state)
-            steps.append(state[0][axis])
-        torch.testing.assert_close(torch.stack(steps, dim=1), expected)
-
-
-def slow_forward(model, windows):
-    """One axis, one window, one step at a time, as the fact sheet says (section 2.1)."""
-    k, f = model.config.hidden, model.length
-
-    def cell(layer, axis, x, h, c):
-        gates = x @ layer.input[axis] + h @ layer.hidden[axis] + layer.bias[axis, 0]
-        i, forget, g, o = gates.chunk(4)
-        c = torch.sigmoid(forget) * c + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(c), c
-
-    outputs = torch.zeros(3, len(windows), f, windows.shape[2])
-    for axis in range(3):
-        for b, window in enumerate(windows):
-            h1 = c1 = h2 = c2 = torch.zeros(k)
-            top = []
-            for t in range(f):
-                h1, c1 = cell(model.encoder1, axis, window[t, :, axis], h1, c1)
-                h2, c2 = cell(model.encoder2, axis, h1, h2, c2)
-                top.append(h2)
-            hidden, attentional = torch.stack(top), torch.zeros(k)
-            for t in range(f):
-                x = torch.cat([torch.zeros(windows.shape[2]), attentional])
-                h1, c1 = cell(model.decoder1, axis, x, h1, c1)
-                h2, c2 = cell(model.decoder2, axis, h1, h2, c2)
-                a = torch.softmax((hidden @ model.score[axis]) @ h2, dim=0)
-                attentional = torch.cat([h2, a @ hidden]) @ model.combine[axis]
-                outputs[axis, b, t] = attentional @ model.output[axis] + model.output_bias[axis, 0]
-    return outputs
-
-
-def test_against_a_slow_forward_pass():
-    model, windows = cage(), torch.randn(2, 5, 4, 3)
+def test_targets_do_not_reach_the_features_where_the_decoder_is_fed_zeros():
+    model, windows = cage(config=replace(SMALL, pretext="prediction", aux="zero")), torch.randn(2, 5, 4, 3)
     with torch.no_grad():
-        torch.testing.assert_close(model(windows)[0], slow_forward(model, windows))
+        x = model.coordinates(windows)
+        _, attention, context = model(x, model._aux(torch.randn_like(x) * 100))
+        torch.testing.assert_close(context, model.by_axis(windows))
+        torch.testing.assert_close(attention, model(x)[1])
 
 
-def test_targets_do_not_reach_the_features():
-    model, windows = cage(), torch.randn(2, 5, 4, 3)
-    before = model.features(windows)
-    _, parts = model.loss(windows, torch.ones(1, dtype=torch.bool))
-    torch.testing.assert_close(model.features(windows), before)
-    assert set(parts) == {"loss", "reconstruction", "locality", "contrastive"}
+def test_locality_is_trained_by_las_alone_and_not_where_there_is_no_reverse_order():
+    for attention, pretext, there in (("las", "reverse", True), ("bas", "reverse", False), ("las", "sorting", False)):
+        model = cage(config=replace(SMALL, attention=attention, pretext=pretext))
+        assert ("locality" in model.loss(batch(torch.randn(3, 5, 4, 3)))[1]) == there
+    with pytest.raises(UsageError, match="cannot be fed its own output"):
+        cage(config=replace(SMALL, attention="none", aux="free"))
 
 
-@pytest.mark.parametrize("change", [{"attention": "bas"}, {"contrastive": "none"}, {"standardize": True}])
-def test_options(change):
-    model = cage(config=CageConfig(hidden=8, **change))
-    model.prepare(torch.randn(50, 4, 3) * 4 + 2)
-    total, parts = model.loss(torch.randn(3, 5, 4, 3), torch.ones(2, dtype=torch.bool))
-    assert torch.isfinite(total)
-    assert ("locality" in parts) == (change.get("attention") != "bas")
-    assert ("contrastive" in parts) == (change.get("contrastive") != "none")
+def test_pretext_tasks_read_and_aim_at_what_the_paper_says():
+    windows, later = torch.randn(2, 5, 4, 3), torch.randn(2, 5, 4, 3)
+    of = batch(windows, later=later)
+    model = cage()
+    x = model.coordinates(windows)
+    for pretext, target in (("plain", x), ("reverse", x.flip(0)), ("prediction", model.coordinates(later))):
+        read, aim = cage(config=replace(SMALL, pretext=pretext))._task(x, of)
+        assert torch.equal(read, x)
+        assert torch.equal(aim, target)
+    read, aim = cage(config=replace(SMALL, pretext="sorting"))._task(x, of)
+    assert torch.equal(aim, x)
+    assert not torch.equal(read, x)
+    torch.testing.assert_close(read.sort(dim=0).values, x.sort(dim=0).values)
+    assert cage(config=replace(SMALL, pretext="prediction")).ahead == 2
+    assert cage(config=replace(SMALL, pretext="prediction-full")).ahead == 5
 
 
-def test_gradients_of_the_whole_loss():
-    model = cage(2, 3, CageConfig(hidden=3, standardize=False, temperature=1.0)).double()
-    follows = torch.ones(2, dtype=torch.bool)
-    windows = torch.randn(3, 3, 2, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: model.loss(x, follows)[0], windows)
+def test_windows_without_a_later_one_do_not_count_in_prediction():
+    model, windows = cage(config=replace(SMALL, pretext="prediction", contrastive="none")), torch.randn(3, 5, 4, 3)
+    two = model.loss(batch(windows[:2], later=windows[1:]))[0]
+    have = torch.tensor([True, True, False])
+    three = model.loss(batch(windows, later=torch.cat([windows[1:], windows[:1]]), has_later=have))[0]
+    torch.testing.assert_close(two, three)
+
+
+def test_the_sum_over_the_batch_is_the_mean_times_its_size():
+    windows = torch.randn(3, 5, 4, 3)
+    config = replace(SMALL, contrastive="none")
+    mean, total = (cage(config=replace(config, reduction=r)).loss(batch(windows))[0] for r in ("mean", "sum"))
+    torch.testing.assert_close(total, 3 * mean)
+
+
+def test_plus_is_three_encoders_side_by_side_within_each_axis():
+    torch.manual_seed(0)
+    model, windows = CagePlus(takes(), SMALL), torch.randn(2, 5, 4, 3)
+    features = model.features(windows)
+    assert features.shape == (2, 5, 72)
+    for axis, task in itertools.product(range(3), range(3)):
+        own = features[..., axis * 24 + task * 8 : axis * 24 + task * 8 + 8]
+        torch.testing.assert_close(own, model.encoders[task].by_axis(windows)[axis])
+    assert count(model) == sum(count(e) for e in model.encoders)
+    with pytest.raises(UsageError, match="different tasks"):
+        CagePlus(takes(), replace(SMALL, tasks=("reverse", "reverse")))
+
+
+def test_training_three_side_by_side_is_training_each_alone():
+    from walks import people
+
+    from gaitreid.reid.config import TrainConfig
+    from gaitreid.reid.train import train
+
+    frames, start, track, _ = people()
+    config = TrainConfig(epochs=2, batch=16)
+    torch.manual_seed(0)
+    plus = CagePlus(takes(), replace(SMALL, tasks=("reverse", "prediction")))
+    alone = Cage(takes(), replace(SMALL, pretext="prediction"))
+    alone.load_state_dict(plus.encoders[1].state_dict())
+    for model in (plus, alone):
+        for _ in train(model, frames, start, track, config, torch.device("cpu"), 0):
+            pass
+    for a, b in zip(plus.encoders[1].parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)

@@ -1,0 +1,129 @@
+"""The report of one recognition: CMC, confusion, loss curves and attention, as the papers show them, in one HTML page."""
+
+import base64
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+
+from gaitreid.pipeline.report import page
+from gaitreid.pipeline.work import Work
+from gaitreid.pose.arrays import FloatArray, IntArray
+from gaitreid.reid.identification import Identification
+
+WINDOWS = 256  # that attention is averaged over
+COLOUR = (143, 95, 29)  # blue, green, red of the pictures; how strong a cell is goes into its opacity
+PIXELS = 360  # a picture is enlarged to about this many
+CONFUSIONS = 10
+LEFT, RIGHT, TOP, BOTTOM = 52, 468, 12, 252  # of the drawings (480 x 300)
+
+
+@dataclass(frozen=True, eq=False)
+class Fact:
+    """What one fold's section shows.
+
+    Attributes:
+        losses: curves over the epochs, by name.
+        attention: mean attention of each axis, (3, f, f); None where the model has none.
+    """
+
+    name: str
+    figures: Mapping[str, Any]
+    found: Identification
+    losses: Mapping[str, list[float]] = field(default_factory=dict)
+    attention: FloatArray | None = None
+
+    @property
+    def curve(self) -> list[tuple[int, float, float, float]]:
+        """(rank, x, y, share) of the CMC, at most 20 ranks."""
+        shares = self.found.curve[:20]
+        x = np.linspace(LEFT, RIGHT, len(shares)) if len(shares) > 1 else [LEFT]
+        return [(k + 1, float(x[k]), _height(float(s)), float(s)) for k, s in enumerate(shares)]
+
+    @property
+    def loss_curves(self) -> list[tuple[str, str, float, float]]:
+        """(name, points, first, last), each loss in units of its largest value."""
+        result = []
+        for name, values in self.losses.items():
+            if name == "loss" and len(self.losses) > 2:
+                continue  # the sum says nothing that its parts do not
+            x = np.linspace(LEFT, RIGHT, len(values)) if len(values) > 1 else [LEFT]
+            top = max(max(values), 1e-12)
+            points = " ".join(f"{a:.1f},{_height(max(v, 0) / top):.1f}" for a, v in zip(x, values, strict=True))
+            result.append((name, points, values[0], values[-1]))
+        return result
+
+    @property
+    def confusion_picture(self) -> str:
+        """Truth downwards, answer to the right, every row a share of its items."""
+        counts = self.found.confusion
+        return picture(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
+
+    @property
+    def attention_pictures(self) -> list[tuple[str, str]]:
+        """Axis and picture: decoder steps downwards, encoder steps to the right."""
+        if self.attention is None:
+            return []
+        return [(axis, picture(a / max(float(a.max()), 1e-12))) for axis, a in zip("xyz", self.attention, strict=True)]
+
+    @property
+    def confusions(self) -> list[tuple[str, str, int, int]]:
+        """Who was taken for whom, how often, of how many: the most frequent."""
+        counts: IntArray = self.found.confusion
+        wrong = counts.copy()
+        np.fill_diagonal(wrong, 0)
+        order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]
+        pairs = [np.unravel_index(k, wrong.shape) for k in order]
+        names = self.found.subjects
+        return [(str(names[a]), str(names[b]), int(wrong[a, b]), int(counts[a].sum())) for a, b in pairs if wrong[a, b]]
+
+
+def render(metrics: Mapping[str, Any], folds: Iterable[Fact], *, notes: Iterable[str], provenance: Mapping[str, str]) -> str:
+    """The whole page.
+
+    Args:
+        metrics: what goes into metrics.json.
+    """
+    return page("recognition.html.j2").render(
+        m=metrics,
+        folds=list(folds),
+        notes=list(notes),
+        provenance=provenance,
+        left=LEFT,
+        right=RIGHT,
+        grid=[(p, _height(p / 100)) for p in range(0, 101, 20)],
+    )
+
+
+def attention_of(work: Work, name: str) -> FloatArray | None:
+    """Mean attention of a trained model over some windows, (3, f, f); None where it has none."""
+    import torch
+
+    from gaitreid.pipeline.encode import prepared
+    from gaitreid.reid.encode import gather
+    from gaitreid.reid.encoders.cage import Cage
+
+    encoder, _, sequences = prepared(work, name)
+    if not isinstance(encoder, Cage) or encoder.config.attention == "none":
+        return None
+    starts = torch.as_tensor(sequences.start[:: max(1, len(sequences.start) // WINDOWS)])
+    with torch.no_grad():
+        windows = gather(torch.as_tensor(sequences.xyz), starts, sequences.length)
+        attention = encoder(encoder.coordinates(windows))[1]
+    return np.asarray(attention.mean(dim=1).numpy())
+
+
+def picture(shares: FloatArray) -> str:
+    """A matrix of values in [0, 1] as a PNG for an `img`: opacity is the value, so it does on light and dark paper."""
+    scale = max(1, PIXELS // max(shares.shape))
+    cells = np.zeros((*shares.shape, 4), dtype=np.uint8)
+    cells[..., :3] = COLOUR
+    cells[..., 3] = np.round(255 * np.clip(shares, 0, 1))
+    large = cv2.resize(cells, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
+    return "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", large)[1].tobytes()).decode()
+
+
+def _height(share: float) -> float:
+    return BOTTOM - share * (BOTTOM - TOP)

@@ -1,0 +1,203 @@
+"""Data sets of skeletons into the work folder: `pose3d/STEM.h5`, one file a recording and view, in the sensor's own coordinates.
+
+What the published scripts guess, this reads by name: people by folder, joints by order of the format, frames by number. Frames in
+which a joint is missing are left out, as in the papers; `gaitreid split` cuts where too many were.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from gaitreid.pipeline import store
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.files import digest, sha256
+from gaitreid.pipeline.jobs import Failure, Summary
+from gaitreid.pipeline.labels import Labels
+from gaitreid.pipeline.work import Work
+from gaitreid.pose.arrays import FloatArray, IntArray
+from gaitreid.pose.errors import EmptyError, FormatError, GaitReidError, UsageError
+from gaitreid.pose.formats import kgbd_sequence, ks20_frame, tracked_frame
+from gaitreid.pose.records import Track3D
+from gaitreid.pose.skeleton import KINECT20, KINECT25, Skeleton
+
+FARTHEST = 20.0  # metres: no Kinect sees that far
+KS20_VIEWS = {"left_lateral": "000", "left_diagonal": "030", "frontal": "090", "right_diagonal": "130", "right_lateral": "180"}
+RATES = {"biwi": 10.0, "ias": 30.0, "kgbd": 30.0, "ks20": 30.0, "kinect": 30.0}  # frames a second
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One walk as one sensor saw it; `read` gives (T, J, 3), frames that are not whole NaN."""
+
+    stem: str
+    labels: Labels
+    skeleton: Skeleton
+    source: tuple[Path, ...]
+    read: Callable[[], FloatArray]
+
+
+def bring_in(work: Work, format_: str, paths: list[Path], console: Console) -> Summary:
+    """Import all recordings of a format; what failed is named, the others go on.
+
+    Raises:
+        UsageError: the format is unknown.
+        EmptyError: nothing of this format is there.
+    """
+    if format_ not in READERS:
+        raise UsageError(f"unknown format '{format_}': there are {', '.join([*READERS, 'npy'])}")
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
+    recordings = [recording for path in paths for recording in READERS[format_](path)]
+    if not recordings:
+        raise EmptyError(f"nothing of format {format_} in {', '.join(map(str, paths))}: {LAYOUTS[format_]}")
+    summary, dropped, frames = Summary(), 0, 0
+    with console.progress("import", len(recordings), "recordings") as progress:
+        for count, recording in enumerate(recordings, 1):
+            try:
+                seen, whole = _write(work, format_, recording)
+                summary.done.append(recording.stem)
+                dropped, frames = dropped + seen - whole, frames + seen
+            except (OSError, UnicodeDecodeError, GaitReidError) as error:
+                summary.failed.append(Failure(recording.stem, "unreadable", str(error)))
+                console.error(f"import: {recording.stem}: unreadable: {error}")
+            progress(count)
+    if not summary.done:
+        raise EmptyError(f"import: none of {len(recordings)} recordings could be read")
+    people = len({r.labels.subject for r in recordings})
+    share = f", {dropped} of {frames} frames left out (a joint was missing)" if dropped else ""
+    console.say(f"import: {len(summary.done)} recordings of {people} people ({format_}){share}")
+    return summary
+
+
+def _write(work: Work, format_: str, recording: Recording) -> tuple[int, int]:
+    """Frames seen and frames kept."""
+    xyz = recording.read()
+    whole = np.isfinite(xyz).all(axis=(1, 2)) & (np.abs(xyz).max(axis=(1, 2), initial=0) <= FARTHEST)
+    frame: IntArray = np.flatnonzero(whole)
+    if not len(frame):
+        raise FormatError("no frame has all joints")
+    track = Track3D(
+        frame=frame,
+        time=frame / RATES[format_],
+        xyz=xyz[frame].astype(np.float32),
+        score=np.ones((len(frame), xyz.shape[1]), dtype=np.float32),
+        skeleton=recording.skeleton,
+        lifter=f"import:{format_}",
+    )
+    attributes = {
+        **recording.labels.as_dict(),
+        "imported": format_,
+        "config": "{}",
+        "made_from": digest(sha256(path) for path in recording.source),
+    }
+    store.write(work.pose3d(recording.stem), "pose3d", {"/tracks/000001": track}, attributes)
+    return len(xyz), len(frame)
+
+
+def _biwi(root: Path) -> Iterator[Recording]:
+    parts = {"training": "Training", "still": "Testing/Still", "walking": "Testing/Walking"}
+    for condition, folder in parts.items():
+        for person in _folders(_below(root, folder)):
+            subject = person.name[:3]
+            yield _of_frames(f"{subject}-{condition}", Labels(subject, condition, "01"), person)
+
+
+def _ias(root: Path) -> Iterator[Recording]:
+    for condition, folder in {"training": "Training", "testing-a": "TestingA", "testing-b": "TestingB"}.items():
+        for person in _folders(_below(root, folder)):
+            yield _of_frames(f"{person.name}-{condition}", Labels(person.name, condition, "01"), person)
+
+
+def _of_frames(stem: str, labels: Labels, folder: Path) -> Recording:
+    """BIWI and IAS-Lab: one file a frame, in the order of their names."""
+    files = tuple(sorted(folder.rglob("*skel.txt")))
+    missing = np.full((len(KINECT20.joints), 3), np.nan, dtype=np.float32)
+
+    def read() -> FloatArray:
+        if not files:
+            raise FormatError(f"{folder}: no file ends in skel.txt")
+        found = (tracked_frame(file.read_text(encoding="ascii"), str(file)) for file in files)
+        return np.stack([missing if frame is None else frame for frame in found])
+
+    return Recording(stem, labels, KINECT20, files, read)
+
+
+def _kgbd(root: Path) -> Iterator[Recording]:
+    for file in sorted(root.rglob("Person*/*.txt")):
+        subject = file.parent.name.removeprefix("Person").zfill(3)
+        labels = Labels(subject, "walking", file.stem.zfill(2))
+        yield Recording(f"{subject}-{labels.number}", labels, KINECT20, (file,), partial(_kgbd_frames, file))
+
+
+def _kgbd_frames(file: Path) -> FloatArray:
+    return kgbd_sequence(file.read_text(encoding="utf-8"), str(file))
+
+
+def _ks20(root: Path) -> Iterator[Recording]:
+    for name, view in KS20_VIEWS.items():
+        groups: dict[tuple[str, str], list[tuple[int, Path]]] = {}
+        for file in sorted(_below(root, name).rglob("*.txt")):
+            pieces = file.stem.split("_")
+            take = next((p[2:] for p in pieces if p.startswith("gc") and p[2:].isdigit()), "")
+            body = next((p[4:] for p in pieces if p.startswith("body") and p[4:].isdigit()), "")
+            moment = next((p for p in pieces if p.isdigit()), "")
+            if take and body and moment:  # by number: as texts, 10 would come before 9
+                groups.setdefault((body.zfill(2), take.zfill(2)), []).append((int(moment), file))
+        for (body, take), frames in sorted(groups.items()):
+            files = tuple(file for _, file in sorted(frames))
+            # Every view is a walk of its own: people walked in five directions past one sensor.
+            labels = Labels(body, name, take, view)
+            yield Recording(f"{body}-{name}-{take}", labels, KINECT25, files, partial(_ks20_frames, files))
+
+
+def _ks20_frames(files: tuple[Path, ...]) -> FloatArray:
+    missing = np.full((len(KINECT25.joints), 3), np.nan, dtype=np.float32)
+    found = (ks20_frame(file.read_text(encoding="utf-8"), str(file)) for file in files)
+    return np.stack([missing if frame is None else frame for frame in found])
+
+
+def _kinect(path: Path) -> Iterator[Recording]:
+    """The archive of Jun et al. (2020): one array of frames, and where each clip starts."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            data = {name: archive[name] for name in ("joints", "starts", "subject", "trial", "sensor")}
+            gait = archive["gait"] if "gait" in archive else np.full(len(data["subject"]), "normal")
+    except (OSError, ValueError, KeyError) as error:
+        raise FormatError(f"{path}: not an archive of Kinect walks: {error}") from error
+    for k, (first, last) in enumerate(zip(data["starts"][:-1], data["starts"][1:], strict=True)):
+        labels = Labels(f"{data['subject'][k]:02d}", str(gait[k]), f"{data['trial'][k]:02d}", f"sensor{data['sensor'][k]}")
+        world = data["joints"][first:last]  # z up
+        xyz = np.stack([world[..., 0], -world[..., 2], world[..., 1]], axis=-1)
+        stem = f"{labels.subject}-{labels.condition}-{labels.number}-{labels.view}"
+        yield Recording(stem, labels, KINECT25, () if k else (path,), partial(np.copy, xyz))
+
+
+def _below(root: Path, folder: str) -> Path:
+    """A folder of a data set: below the path given, or anywhere below it."""
+    if (root / folder).is_dir():
+        return root / folder
+    return next((p for p in sorted(root.rglob(folder.split("/")[-1])) if p.is_dir() and str(p).endswith(folder)), root / folder)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+
+
+READERS: Mapping[str, Callable[[Path], Iterator[Recording]]] = {
+    "biwi": _biwi,
+    "ias": _ias,
+    "kgbd": _kgbd,
+    "ks20": _ks20,
+    "kinect": _kinect,
+}
+LAYOUTS = {
+    "biwi": "expected Training/NNN, Testing/Still/NNN, Testing/Walking/NNN with a file ...skel.txt a frame",
+    "ias": "expected Training, TestingA, TestingB with a folder a person and a file ...skel.txt a frame",
+    "kgbd": "expected PersonNNN/K.txt",
+    "ks20": f"expected {', '.join(KS20_VIEWS)} with files ..._gcK_bodyN_TIME_....txt",
+    "kinect": "expected an .npz with joints, starts, subject, trial, sensor",
+}

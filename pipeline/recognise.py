@@ -1,0 +1,222 @@
+"""Stage: closed sets. A recogniser learns who is who from encoded windows and is tested on others: `recognition/NAME/`.
+
+metrics.json   figures of every fold and their means; confusion.csv  truth by answer; report.html  the same to look at
+"""
+
+import csv
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gaitreid import __version__
+from gaitreid.pipeline import store
+from gaitreid.pipeline.config import Config, as_dict
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.encode import prepared
+from gaitreid.pipeline.figures import Fact, attention_of, render
+from gaitreid.pipeline.files import replacing, write_json, write_text
+from gaitreid.pipeline.protocols import Fold, folds, held_out
+from gaitreid.pipeline.train import LOG, device, is_trained, train
+from gaitreid.pipeline.work import Work
+from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
+from gaitreid.pose.errors import EmptyError, UsageError
+from gaitreid.reid.identification import Identification
+from gaitreid.reid.records import Sequences
+from gaitreid.reid.select import select
+
+LEAKS = (
+    "as published: the epoch is chosen on the test set, weights are drawn from N(0, 1), inputs are not scaled, "
+    "and figures are of windows"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One fold: windows, and whole tracks (scores of their windows averaged)."""
+
+    fold: Fold
+    model: str
+    windows: Identification
+    tracks: Identification
+    epoch: int | None
+
+
+def recognise(
+    work: Work,
+    config: Config,
+    model: str,
+    console: Console,
+    *,
+    protocol: str,
+    train_on: str,
+    test_on: str,
+    as_published: bool,
+    adopted: bool = False,
+) -> Path:
+    """Teach and test; the path of the report.
+
+    With a protocol each fold's encoder is trained on the fold's training set; else, and where the model is adopted from elsewhere
+    (transfer), it is used as it is (and trained on the training selector where there is none).
+
+    Raises:
+        UsageError: no training and test set is named, or they share windows.
+        EmptyError: nobody of the training set is in the test set.
+    """
+    sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
+    if protocol:
+        parts = folds(protocol, sequences, config.recognise, config.seed)
+    elif train_on and test_on:
+        parts = [Fold("", train_on, test_on)]
+    else:
+        raise UsageError("recognise: name --protocol, or both --train and --test")
+    if as_published:
+        config = replace(config, recognise=replace(config.recognise, select="oracle-test"))
+    outcomes = []
+    for part in parts:
+        name = model if adopted else "-".join(filter(None, (model, protocol, part.name)))
+        fitted = replace(config, train=replace(config.train, select=part.train))
+        if not adopted and (protocol or not is_trained(work, name)):
+            train(work, fitted, name, console)
+        outcomes.append(_one(work, config, name, part, as_published))
+        figures = outcomes[-1].tracks.figures(config.seed)
+        console.say(f"recognise: {part.name or part.test}: Rank-1 {figures['rank1']:.1%} of {figures['items']} tracks")
+    return _write(work, config, model, protocol, outcomes, as_published, console)
+
+
+def _one(work: Work, config: Config, name: str, part: Fold, as_published: bool) -> Outcome:
+    from gaitreid.reid.encode import encode
+    from gaitreid.reid.recognise import Network, fit, pool_scores, recogniser, score
+
+    encoder, _, sequences = prepared(work, name)
+    train_windows, test_windows = (_windows(sequences, selector) for selector in (part.train, part.test))
+    if (train_windows & test_windows).any():
+        raise UsageError(f"recognise: '{part.train}' and '{part.test}' share windows: what is tested must not be learnt")
+    subjects = np.unique(sequences.subject[sequences.window_track[train_windows]])
+    label = np.searchsorted(subjects, sequences.subject).clip(max=len(subjects) - 1)
+    test_windows &= np.isin(sequences.subject, subjects)[sequences.window_track]
+    if not test_windows.any():
+        raise EmptyError(f"recognise: nobody of '{part.train}' is in '{part.test}'")
+    settings, manner = config.recognise, config.recognise.manner
+    chosen = np.flatnonzero(train_windows | test_windows)
+    starts, where = sequences.start[chosen], device(config.device)
+    found = encode(encoder, sequences.xyz, starts, sequences.length, "frames", config.encode.batch, where)
+    features = np.zeros((len(sequences.start), *found.shape[1:]), dtype=np.float32)
+    features[chosen] = found
+    of_window = label[sequences.window_track]
+    one = recogniser(settings, len(subjects), seed=config.seed, published=as_published)
+    learn = train_windows
+    epoch = None
+    if isinstance(one, Network) and settings.select != "last":
+        judged = test_windows
+        if settings.select == "val":
+            out = held_out(sequences.recording.tolist(), label)[sequences.window_track].astype(bool)
+            learn, judged = train_windows & ~out, train_windows & out
+            if not judged.any():
+                raise EmptyError("--select val: nobody has two recordings in the training set: take last")
+        epoch, scores = _best_epoch(one, features, of_window, learn, judged, test_windows, manner)
+    else:
+        fit(one, features[learn], of_window[learn], manner)
+        scores = score(one, features[test_windows], manner)
+    track = sequences.window_track[test_windows]
+    pooled, tracks = pool_scores(scores, track)
+    return Outcome(
+        part,
+        name,
+        Identification(scores, of_window[test_windows], subjects),
+        Identification(pooled, label[tracks], subjects),
+        epoch,
+    )
+
+
+def _best_epoch(
+    one: Any, features: FloatArray, label: IntArray, learn: BoolArray, judged: BoolArray, test: BoolArray, manner: Any
+) -> tuple[int, FloatArray]:
+    """The epoch at which most of the judged windows are right, the first of equals, and its scores of the test windows."""
+    from gaitreid.reid.recognise import rows, score
+
+    repeat = features.shape[1] if manner == "ap" else 1
+    best: tuple[float, int, FloatArray] = (-1.0, 0, np.empty(0))
+    for epoch in one.epochs(rows(features[learn], manner), np.repeat(label[learn], repeat)):
+        right = float((score(one, features[judged], manner).argmax(axis=1) == label[judged]).mean())
+        if right > best[0]:
+            best = (right, epoch, score(one, features[test], manner))
+    return best[1], best[2]
+
+
+def _windows(sequences: Sequences, selector: str) -> BoolArray:
+    """Windows of known subjects that a selector means (N,)."""
+    chosen = np.isin(sequences.window_track, select(sequences, selector))
+    return np.asarray(chosen & (sequences.subject != "")[sequences.window_track], dtype=np.bool_)
+
+
+def _write(
+    work: Work, config: Config, model: str, protocol: str, outcomes: list[Outcome], as_published: bool, console: Console
+) -> Path:
+    settings = config.recognise
+    name = "-".join(filter(None, (model, protocol, settings.recogniser, settings.manner)))
+    folder = work.recognition(name)
+    unit = "window" if as_published else "track"
+    each = {
+        o.fold.name or "all": {
+            "train": o.fold.train,
+            "test": o.fold.test,
+            "epoch": o.epoch,
+            **getattr(o, f"{unit}s").figures(config.seed),
+            "windows": o.windows.figures(config.seed),
+        }
+        for o in outcomes
+    }
+    notes = sorted({o.fold.note for o in outcomes if o.fold.note})
+    if as_published:
+        notes.append(LEAKS)
+    elif settings.select == "oracle-test":
+        notes.append("official protocol: the epoch was chosen on the test set, so the figures are too good")
+    means = {key: float(np.mean([fold[key] for fold in each.values()])) for key in ("rank1", "rank5", "rank10", "nauc_cmc")}
+    metrics = {
+        "protocol": protocol or "plain",
+        "model": model,
+        "recogniser": settings.recogniser,
+        "manner": settings.manner,
+        "select": settings.select,
+        "as_published": as_published,
+        "unit": unit,
+        **means,
+        "notes": notes,
+        "folds": each,
+    }
+    write_json(folder / "metrics.json", metrics)
+    with replacing(folder / "confusion.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("fold", "truth", "answer", "count"))
+        for o in outcomes:
+            found: Identification = getattr(o, f"{unit}s")
+            for row, column in zip(*np.nonzero(found.confusion), strict=True):
+                table.writerow((o.fold.name, found.subjects[row], found.subjects[column], found.confusion[row, column]))
+    pages = [
+        Fact(
+            name=o.fold.name or o.fold.test,
+            figures=each[o.fold.name or "all"],
+            found=getattr(o, f"{unit}s"),
+            losses=_losses(work.model(o.model) / LOG),
+            attention=attention_of(work, o.model),
+        )
+        for o in outcomes
+    ]
+    facts = {"gaitreid": __version__, "model": model, "recogniser": json.dumps(as_dict(settings)), "seed": str(config.seed)}
+    report = write_text(folder / "report.html", render(metrics, pages, notes=notes, provenance=facts))
+    console.say(f"recognise: Rank-1 {means['rank1']:.1%}, nAUC {means['nauc_cmc']:.1%} ({unit}s, mean of {len(each)} folds)")
+    for note in notes:
+        console.say(f"recognise: note: {note}")
+    console.say(f"recognise: {report}")
+    return report
+
+
+def _losses(path: Path) -> dict[str, list[float]]:
+    """Loss curves by name."""
+    if not path.exists():
+        return {}
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {name: [line[name] for line in lines] for name in lines[0] if name != "epoch"} if lines else {}

@@ -1,0 +1,286 @@
+"""Data sets in their raw form, written by these tests, through to names."""
+
+import json
+import pickle
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from gaitreid import cli
+from gaitreid.pipeline import store
+from gaitreid.pose.errors import EmptyError, FormatError, GaitReidError, UsageError
+from gaitreid.pose.formats import KGBD_ORDER
+from gaitreid.pose.records import Track3D
+from gaitreid.pose.skeleton import KINECT20, KINECT25, Skeleton
+from gaitreid.reid.records import Sequences
+
+SMALL = ["--set", "cage.hidden=8", "--set", "train.batch=16", "--epochs", "2"]
+RAW = ["--length", "6", "--normalize", "root", "--set", "split.fps=null", "--set", "split.trim=0"]
+
+
+def gaitreid(*arguments: object) -> str:
+    """Run in this process; errors are raised."""
+    result = CliRunner().invoke(cli.app, list(map(str, arguments)))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def walk(subject: int, seed: int, frames: int = 40, skeleton: Skeleton = KINECT20) -> np.ndarray:
+    """Somebody of their own size and swing, in Kinect's axes (y up), 2 to 3 m away."""
+    rng = np.random.default_rng(subject)
+    body = rng.normal(0, 0.3, (len(skeleton.joints), 3))
+    swing = rng.uniform(0.1, 0.3, (len(skeleton.joints), 3))
+    rng = np.random.default_rng(1000 + seed)
+    phase = np.arange(frames)[:, None, None] * 0.4 + rng.uniform(0, 6)
+    return (
+        body
+        + swing * np.sin(phase + np.arange(len(skeleton.joints))[:, None])
+        + [0, 0, 2.5]
+        + rng.normal(0, 0.02, (frames, 1, 3))
+    )
+
+
+def write_frames(folder: Path, xyz: np.ndarray, failed: tuple[int, ...] = ()) -> None:
+    folder.mkdir(parents=True)
+    for k, frame in enumerate(xyz):
+        rows = [
+            f"1,{x:.4f},{y:.4f},{z:.4f},1,1,{0 if k in failed and j == 5 else 2},0,0,0,0,0,0,1"
+            for j, (x, y, z) in enumerate(frame)
+        ]
+        (folder / f"{k:06d}skel.txt").write_text("\n".join(rows))
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "work"
+
+
+def test_biwi_from_raw_files_to_names(work: Path, tmp_path: Path) -> None:
+    for person in range(4):
+        write_frames(tmp_path / f"BIWI/Training/{person:03}", walk(person, person), failed=(11,))
+        if person < 3:  # not everybody came back
+            write_frames(tmp_path / f"BIWI/Testing/Walking/{person:03}", walk(person, 50 + person))
+    out = gaitreid("import", "biwi", tmp_path / "BIWI")
+    assert "7 recordings of 4 people" in out
+    assert "4 of 280 frames left out" in out
+    track = store.read(work / "pose3d/001-training.h5", "pose3d", Track3D, "/tracks/000001")
+    assert 11 not in track.frame.tolist()
+    np.testing.assert_allclose(track.xyz[0], walk(1, 1)[0] * [-1, -1, 1], atol=1e-3)
+    gaitreid("split", *RAW)
+    out = gaitreid("recognise", "--protocol", "biwi", "--manner", "ap", "--set", "recognise.epochs=40", *RAW_SET, *SMALL_SET)
+    assert "train: 'cage-biwi' on" in out
+    metrics = json.loads((work / "recognition/cage-biwi-rn-ap/metrics.json").read_text())
+    (fold,) = metrics["folds"].values()
+    assert (fold["items"], fold["subjects"]) == (3, 3)  # everybody once; who has no second recording is left out
+    windows = store.read(work / "sequences.h5", "sequences", Sequences, "/sequences")
+    tested = np.isin(windows.window_track, np.flatnonzero(windows.condition == "walking"))
+    assert fold["windows"]["items"] == int(tested.sum())  # not one is lost
+    assert metrics["rank1"] > 0.6
+    confusion = (work / "recognition/cage-biwi-rn-ap/confusion.csv").read_text().splitlines()
+    assert confusion[0] == "fold,truth,answer,count"
+    report = (work / "recognition/cage-biwi-rn-ap/report.html").read_text()
+    assert "Confusion" in report
+    assert "Attention, mean over windows" in report
+    trained = yaml.safe_load((work / "models/cage-biwi/config.yaml").read_text())
+    assert trained["train"]["select"] == "condition=training,subject=000|001|002"
+    out = gaitreid("recognise", "--protocol", "biwi", "--as-published", "--set", "recognise.epochs=2", *RAW_SET, *SMALL_SET)
+    assert "the epoch is chosen on the test set" in out
+
+
+RAW_SET = ["--set", "split.length=6", "--set", "split.normalize=root", "--set", "split.fps=null", "--set", "split.trim=0"]
+SMALL_SET = ["--set", "cage.hidden=8", "--set", "train.batch=16", "--set", "train.epochs=2"]
+
+
+def test_ias_has_two_tests(work: Path, tmp_path: Path) -> None:
+    for person in range(3):
+        for part, seed in (("Training", 0), ("TestingA", 20), ("TestingB", 40)):
+            write_frames(tmp_path / f"IAS/{part}/P{person}", walk(person, seed + person))
+    gaitreid("import", "ias", tmp_path / "IAS")
+    gaitreid("recognise", "--protocol", "ias", "--recogniser", "knn", "--name", "joints", "--set", "train.model=joints", *RAW_SET)
+    metrics = json.loads((work / "recognition/joints-ias-knn-ap/metrics.json").read_text())
+    assert list(metrics["folds"]) == ["ias-a", "ias-b"]
+    assert metrics["rank1"] > 0.6
+
+
+def test_kgbd_leaves_one_recording_of_everybody_out(work: Path, tmp_path: Path) -> None:
+    for person in range(1, 4):
+        folder = tmp_path / f"KGBD/kinect gait raw dataset/Person{person:03}"
+        folder.mkdir(parents=True)
+        for take in range(1, 4):
+            xyz = walk(person, 10 * person + take)[:, [KINECT20.joints.index(j) for j in KGBD_ORDER]]
+            lines = [f"{j};{x:.4f};{y:.4f};{z:.4f}" for frame in xyz for j, (x, y, z) in zip(KGBD_ORDER, frame, strict=True)]
+            (folder / f"{take}.txt").write_text("\n".join(lines))
+    assert "9 recordings of 3 people" in gaitreid("import", "kgbd", tmp_path / "KGBD")
+    given = ["--protocol", "kgbd", "--recogniser", "svm", "--set", "train.model=bones", *RAW_SET]
+    gaitreid("recognise", *given)
+    path = work / "recognition/bones-kgbd-svm-ap/metrics.json"
+    first = json.loads(path.read_text())["folds"]["all"]
+    assert first["items"] == 3
+    assert len(first["train"].split("|")) == 6
+    gaitreid("recognise", *given)
+    assert json.loads(path.read_text())["folds"]["all"] == first  # the same seed draws the same
+    gaitreid("recognise", *given, "--seed", 3)
+    assert json.loads(path.read_text())["folds"]["all"]["test"] != first["test"]
+
+
+def test_ks20_by_number_and_by_view(work: Path, tmp_path: Path) -> None:
+    for folder in ("frontal", "left_lateral", "right_diagonal"):
+        (tmp_path / "KS20" / folder).mkdir(parents=True)
+        for person in (1, 7):
+            for take in (1, 2, 3):
+                for k, frame in enumerate(walk(person, person + take, 24, KINECT25)):
+                    rows = "\n".join(f"{j},{x:.4f},{y:.4f},{z:.4f}" for j, (x, y, z) in enumerate(frame))
+                    (tmp_path / "KS20" / folder / f"gc{take}_body{person}_{95 + k}_x.txt").write_text(rows)
+    assert "18 recordings of 2 people" in gaitreid("import", "ks20", tmp_path / "KS20")
+    track = store.read(work / "pose3d/07-frontal-03.h5", "pose3d", Track3D, "/tracks/000001")
+    np.testing.assert_allclose(track.xyz[20], walk(7, 10, 24, KINECT25)[20] * [-1, -1, 1], atol=1e-3)  # 95, ..., 100: not by text
+    given = ["--recogniser", "knn", "--set", "train.model=joints", *RAW_SET]
+    gaitreid("recognise", "--protocol", "ks20-cvs", *given)
+    metrics = json.loads((work / "recognition/joints-ks20-cvs-knn-ap/metrics.json").read_text())
+    assert list(metrics["folds"]) == ["000", "090", "130"]
+    assert metrics["folds"]["090"]["train"] == "view=000|130"
+    gaitreid("recognise", "--protocol", "ks20-rs", *given)
+    (fold,) = json.loads((work / "recognition/joints-ks20-rs-knn-ap/metrics.json").read_text())["folds"].values()
+    assert fold["items"] == 6  # one of three of each person and view
+    gaitreid("recognise", "--protocol", "cve", *given)
+    metrics = json.loads((work / "recognition/joints-cve-knn-ap/metrics.json").read_text())
+    assert [fold["train"] for fold in metrics["folds"].values()] == ["view=090", "view=000|130", "view=090"]
+
+
+@pytest.fixture
+def kinect(tmp_path: Path) -> Path:
+    joints, starts, columns = [], [0], []
+    for subject in (1, 2, 3, 4):
+        for trial, condition in ((1, "nm"), (2, "nm"), (3, "cl")):
+            y_up = walk(subject, 7 * subject + trial, 30, KINECT25)
+            joints.append(np.stack([y_up[..., 0], -y_up[..., 2], y_up[..., 1]], axis=-1))
+            starts.append(starts[-1] + 30)
+            columns.append((subject, trial, 1, condition))
+    subject_, trial_, sensor_, gait = zip(*columns, strict=True)
+    joints[0][3, 2] = 99.0
+    path = tmp_path / "walks.npz"
+    np.savez(
+        path,
+        joints=np.concatenate(joints).astype(np.float32),
+        starts=starts,
+        subject=subject_,
+        trial=trial_,
+        sensor=sensor_,
+        gait=gait,
+    )
+    return path
+
+
+def test_kinect_archive_matching_by_condition_and_transfer(work: Path, kinect: Path, tmp_path: Path) -> None:
+    assert "1 of 360 frames left out" in gaitreid("import", "kinect", kinect)
+    out = gaitreid("match", "--protocol", "cme", *RAW_SET, *SMALL_SET)
+    assert "cme: Rank-1, probe-gallery, 2 people: nm-nm" in out
+    honest = json.loads((work / "matches/cme-nm-nm/metrics.json").read_text())
+    assert (honest["protocol"], honest["unit"], honest["exclude"]) == ("cme", "window", "same-recording")
+    trained = yaml.safe_load((work / "models/cage-cme/config.yaml").read_text())["subjects"]
+    tested = {row.split(",")[2] for row in (work / "matches/cme-nm-nm/ranking.csv").read_text().splitlines()[1:]}
+    assert len(trained) == 2
+    assert not tested & set(trained)
+    out = gaitreid("match", "--protocol", "cme", "--as-published", *RAW_SET, *SMALL_SET)
+    leaky = json.loads((work / "matches/cme-nm-nm/metrics.json").read_text())
+    assert leaky["exclude"] == "same-window"
+    assert leaky["rank1"] >= honest["rank1"]
+    assert "as published" in out
+    # The encoder of these 25 joints takes windows of a data set that has 20 of them only where it can be built: it cannot.
+    write_frames(tmp_path / "IAS/Training/P0", walk(0, 0))
+    gaitreid("import", "ias", tmp_path / "IAS", "--work", "other")
+    with pytest.raises(UsageError, match="cannot be built"):
+        gaitreid("encode", "--encoder", work / "models/cage-cme", "--work", "other", *RAW_SET)
+    gaitreid("train", "--work", "other", *RAW_SET, *SMALL_SET)
+    gaitreid("encode", "--encoder", "other/models/cage", "--name", "theirs", *RAW_SET)  # and the other way round it can
+    assert (work / "embeddings/theirs.h5").exists()
+    out = gaitreid("recognise", "--encoder", "other/models/cage", "--train", "number=01", "--test", "number=02", *RAW_SET)
+    assert "Rank-1" in out
+
+
+def test_official_layout_out_and_in_again(work: Path, kinect: Path, tmp_path: Path) -> None:
+    gaitreid("import", "kinect", kinect)
+    gaitreid("export", "npy", "Datasets", "--name", "TOY", "--train", "number=01", "--test", "nm", *RAW_SET)
+    folder = tmp_path / "Datasets/TOY/6/TOY_train_npy_data"
+    source, target = (np.load(folder / f"{kind}_y_TOY_6.npy") for kind in ("source", "target"))
+    assert source.dtype == np.float64
+    np.testing.assert_array_equal(source.reshape(-1, 6, 25)[:, ::-1], target.reshape(-1, 6, 25))
+    ids = np.load(folder / "ids_TOY_6.npy", allow_pickle=True).item()  # as the official code reads it
+    assert sorted(ids) == ["01", "02", "03", "04"]
+    mine = store.read(work / "sequences.h5", "sequences", Sequences, "/sequences")
+    assert "windows of 6 frames, 4 people" in gaitreid("import", "npy", "Datasets", "--work", "back")
+    back = store.read(tmp_path / "back/sequences.h5", "sequences", Sequences, "/sequences")
+    assert sorted(set(back.condition.tolist())) == ["test", "train"]
+
+    def windows(of: Sequences, **labels: str) -> np.ndarray:
+        chosen = np.all([getattr(of, k)[of.window_track] == v for k, v in labels.items()], axis=0)
+        return of.xyz[of.start[chosen][:, None] + np.arange(6)]
+
+    np.testing.assert_allclose(windows(back, subject="03", condition="train"), windows(mine, subject="03", number="01"))
+    gaitreid("train", "--work", "back", *SMALL_SET)
+    assert (tmp_path / "back/models/cage/encoder.safetensors").exists()
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (print, ("it ran",))
+
+
+def test_a_table_of_persons_that_would_run_something_is_refused(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for axis in "xyz":
+        np.save(tmp_path / f"source_{axis}_TOY_6.npy", np.zeros((12, 20)))
+    for ids in (np.array({"a": Evil()}, dtype=object), np.array([1, 2])):
+        np.save(tmp_path / "ids_TOY_6.npy", ids, allow_pickle=True)
+        with pytest.raises(FormatError, match="ids_TOY_6"):
+            gaitreid("import", "npy", tmp_path)
+        assert "it ran" not in capsys.readouterr().out
+    (tmp_path / "ids_TOY_6.npy").write_bytes(pickle.dumps({"a": [0]}))
+    with pytest.raises(FormatError, match="ids_TOY_6"):
+        gaitreid("import", "npy", tmp_path)
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), [
+    (["import", "biwii", "."], UsageError, "there are biwi"),
+    (["import", "biwi", "nowhere"], UsageError, "no such file or folder"),
+    (["import", "ks20", "."], EmptyError, "expected left_lateral"),
+    (["import", "npy", "."], EmptyError, "source_x_NAME_f.npy"),
+    (["recognise"], GaitReidError, "gaitreid extract"),
+])  # fmt: skip
+def test_errors(work: Path, arguments: list[str], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        gaitreid(*arguments)
+
+
+def test_one_bad_recording_does_not_stop_the_others(work: Path, tmp_path: Path) -> None:
+    write_frames(tmp_path / "IAS/Training/P0", walk(0, 0))
+    (tmp_path / "IAS/Training/P1").mkdir()
+    (tmp_path / "IAS/Training/P1/000skel.txt").write_text("no numbers, at, all, in, this, one, line")
+    result = CliRunner().invoke(cli.app, ["import", "ias", "IAS"])
+    assert result.exit_code == 1
+    assert [p.name for p in sorted((work / "pose3d").glob("*.h5"))] == ["P0-training.h5"]
+    with h5py.File(work / "pose3d/P0-training.h5") as file:
+        assert file.attrs["imported"] == "ias"
+
+
+@pytest.mark.skipif(
+    "onnxruntime" not in sys.modules and not __import__("importlib.util").util.find_spec("onnxruntime"), reason="onnx"
+)
+def test_onnx_gives_the_same_features(work: Path, kinect: Path) -> None:
+    import onnxruntime
+
+    gaitreid("import", "kinect", kinect)
+    gaitreid("train", *RAW_SET, *SMALL_SET)
+    assert "onnxruntime differs by" in gaitreid("export", "onnx")
+    session = onnxruntime.InferenceSession(str(work / "models/cage/encoder.onnx"))
+    (features,) = session.run(None, {"windows": np.zeros((5, 6, 25, 3), np.float32)})
+    assert features.shape == (5, 6, 24)
