@@ -14,7 +14,7 @@ demo: $(STAMP)  ## the whole chain on rendered walkers, at most 3 minutes; ends 
 install: $(STAMP)  ## the environment in .venv, exactly as in requirements.lock
 
 test: $(STAMP)  ## the tests
-	$(BIN)/pytest -q -n auto
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto
 
 check: format-check types contract test wheel  ## what must hold before a change lands
 

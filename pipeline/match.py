@@ -86,8 +86,8 @@ LEAK = (
 def cme(session: "Session", name: str | None, *, as_published: bool) -> Path:
     """Condition-based matching (CAGE, section 4.1): half of the people train the encoder.
 
-    Items are windows. Vectors are the frames concatenated, compared by Euclidean distance as they are. A probe is not compared with its own
-    recording; as published only not with itself, so that windows that overlap it win.
+    The others are matched, window by window: frames concatenated, compared by Euclidean distance as they are. A probe is not
+    compared with its own recording; as published only not with itself, so that windows that overlap it win.
 
     Returns:
         The path of the last report.

@@ -82,7 +82,7 @@ def recognise(
             train(work, fitted, name, console)
         outcomes.append(_one(work, config, name, part, as_published))
         figures = outcomes[-1].tracks.figures(config.seed)
-        console.say(f"recognise: {part.name or part.test}: Rank-1 {figures['rank1']:.1%} of {figures['items']} tracks")
+        console.say(f"recognise: {part.name or 'all'}: Rank-1 {figures['rank1']:.1%} of {figures['items']} tracks")
     return _write(work, config, model, protocol, outcomes, as_published, console)
 
 
@@ -197,7 +197,7 @@ def _write(
                 table.writerow((o.fold.name, found.subjects[row], found.subjects[column], found.confusion[row, column]))
     pages = [
         Fact(
-            name=o.fold.name or o.fold.test,
+            name=o.fold.name or "all",
             figures=each[o.fold.name or "all"],
             found=getattr(o, f"{unit}s"),
             losses=_losses(work.model(o.model) / LOG),

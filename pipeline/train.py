@@ -125,7 +125,7 @@ def _run(
     import torch
 
     from gaitreid.reid.encode import encode
-    from gaitreid.reid.train import is_first
+    from gaitreid.reid.train import is_first, set_precision
     from gaitreid.reid.train import train as epochs
     from gaitreid.reid.whiten import moments
 
@@ -158,6 +158,7 @@ def _run(
             progress(epoch, words)
     if not is_first():
         return
+    set_precision(encoder, torch.float32)
     vectors = encode(encoder, sequences.xyz, sequences.start[chosen], sequences.length, "mean", config.encode.batch, where)
     _save_weights(folder, encoder, moments(vectors))
     console.say(f"train: '{name}' done in {time.monotonic() - began:.0f} s, loss {json.loads(log[-1])['loss']:.4g}")

@@ -33,6 +33,7 @@ class Sequences(Tracks):
         xyz: body coordinates; unit metre, or body heights where `normalize` is gait. After `gait`: x to the walker's left, y
             up, z forward; otherwise camera axes (x right, y down, z away).
         frame: original frame index of each row (the nearest, where frames were resampled to `fps`).
+        fps: frames a second; 0 where every track keeps its own rate.
         normalize: none, root or gait.
     """
 

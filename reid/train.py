@@ -89,9 +89,7 @@ def train(
     encoder.to(device).train()
     windows = Windows(frames, start, window_track, subject, encoder.length, encoder.ahead, device)
     encoder.prepare(windows.frames[windows.used])
-    for module in encoder.modules():
-        if hasattr(module, "precision"):
-            module.precision = getattr(torch, config.precision)
+    set_precision(encoder, getattr(torch, config.precision))
     parameters = list(encoder.parameters())
     if not parameters:
         yield 1, {"loss": 0.0}, lambda: {"encoder": encoder.state_dict(), "optimiser": {}, "epoch": 1}
@@ -107,19 +105,26 @@ def train(
         generator.manual_seed(seed * 1_000_003 + epoch)
         torch.manual_seed(seed * 1_000_003 + epoch)  # dropout draws from torch's own
         total: dict[str, Tensor] = {}
-        chosen = batches(window_track, config, np.random.default_rng((seed, epoch)))
+        chosen = [_own_part(rows) for rows in batches(window_track, config, np.random.default_rng((seed, epoch)))]
         count = sum(map(len, chosen))
-        for rows in chosen:
-            index = torch.as_tensor(_own_part(rows), device=device)
+        order = torch.as_tensor(np.concatenate(chosen), device=device)  # once an epoch: no step waits for the host
+        for index in torch.split(order, [len(rows) for rows in chosen]):
             optimiser.zero_grad(set_to_none=True)
             loss, parts = encoder.loss(windows.batch(index, generator))
             loss.backward()
             _finish_gradients(parameters, encoder.regularisation, config.clip)
             optimiser.step()
             for name, value in parts.items():  # summed on the device: asking for a number would make a GPU wait
-                total[name] = total.get(name, torch.zeros((), device=device)) + value * (len(rows) / count)
+                total[name] = total.get(name, torch.zeros((), device=device)) + value * (len(index) / count)
         losses = {name: float(value) for name, value in total.items()}
         yield epoch, losses, lambda epoch=epoch: _snapshot(encoder, optimiser, epoch)  # type: ignore[misc]
+
+
+def set_precision(encoder: Any, dtype: torch.dtype) -> None:
+    """The dtype of the matrix products, in encoders that can choose."""
+    for module in encoder.modules():
+        if hasattr(module, "precision"):
+            module.precision = dtype
 
 
 def batches(window_track: IntArray, config: TrainConfig, rng: np.random.Generator) -> list[IntArray]:

@@ -16,8 +16,8 @@ from torch.autograd.function import once_differentiable
 
 # On CPUs with AVX-512 oneDNN's float32 product is up to twice as fast as MKL's, which holds AMD's back; without it MKL's is as
 # good or better. Chosen by what the processor is, not by timing it, so that the same machine always gives the same numbers.
-ONEDNN = torch.backends.cpu.get_cpu_capability() == "AVX512" and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-_onednn = torch.ops.mkldnn._linear_pointwise  # x, w, ...: x w^T
+_onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # x, w, ...: x w^T
+ONEDNN = _onednn is not None and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward
@@ -82,7 +82,7 @@ def product(weight: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
         return torch.stack([w @ v if bias is None else bias[k] + w @ v for k, (w, v) in enumerate(zip(weight, x, strict=True))])
     out = x.new_empty(len(weight), weight.shape[1], x.shape[2])
     for axis in range(len(weight)):  # on CPUs faster than a batched product
-        if ONEDNN and x.dtype == torch.float32:
+        if ONEDNN and _onednn and x.dtype == torch.float32:
             out[axis] = _onednn(weight[axis], x[axis].T, None, "none", [], "")
         else:
             torch.mm(weight[axis], x[axis], out=out[axis])
@@ -98,7 +98,7 @@ def _add_outer(total: Tensor, a: Tensor, b: Tensor) -> None:
         total.baddbmm_(a, b.transpose(1, 2))
         return
     for axis in range(len(total)):
-        if ONEDNN and a.dtype == torch.float32:
+        if ONEDNN and _onednn and a.dtype == torch.float32:
             total[axis] += _onednn(a[axis], b[axis], None, "none", [], "")
         else:
             total[axis].addmm_(a[axis], b[axis].T)

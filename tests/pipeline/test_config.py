@@ -79,3 +79,16 @@ def test_python_is_never_run(tmp_path: Path) -> None:
 def test_replace_keeps_the_checks() -> None:
     with pytest.raises(UsageError):
         replace(SplitConfig(), length=0)
+
+
+@pytest.mark.parametrize("model", ["age", "cage", "cage-plus"])
+def test_presets_of_the_paper_and_of_its_code(model: str) -> None:
+    paper, official = (load(Path(f"{model}-{kind}")) for kind in ("paper", "official"))
+    assert paper.train.model == official.train.model == model
+    assert (paper.cage.aux, official.cage.aux) == ("teacher", "zero")
+    assert (paper.cage.score, official.cage.score) == ("dot", "general")
+    assert (paper.cage.squash, official.cage.squash) == (True, False)
+    assert (paper.cage.pairs, official.cage.pairs) == ("track", "batch")
+    assert official.recognise.select == "oracle-test"
+    assert paper.train.epochs == official.train.epochs == 400
+    assert official.train.drop_last

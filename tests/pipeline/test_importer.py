@@ -39,12 +39,13 @@ def walk(subject: int, seed: int, frames: int = 40, skeleton: Skeleton = KINECT2
     swing = rng.uniform(0.1, 0.3, (len(skeleton.joints), 3))
     rng = np.random.default_rng(1000 + seed)
     phase = np.arange(frames)[:, None, None] * 0.4 + rng.uniform(0, 6)
-    return (
+    moved: np.ndarray = (
         body
         + swing * np.sin(phase + np.arange(len(skeleton.joints))[:, None])
         + [0, 0, 2.5]
         + rng.normal(0, 0.02, (frames, 1, 3))
     )
+    return moved
 
 
 def write_frames(folder: Path, xyz: np.ndarray, failed: tuple[int, ...] = ()) -> None:
@@ -129,6 +130,22 @@ def test_kgbd_leaves_one_recording_of_everybody_out(work: Path, tmp_path: Path) 
     assert json.loads(path.read_text())["folds"]["all"] == first  # the same seed draws the same
     gaitreid("recognise", *given, "--seed", 3)
     assert json.loads(path.read_text())["folds"]["all"]["test"] != first["test"]
+
+
+def test_the_epoch_is_chosen_on_recordings_held_out_of_the_training_set(work: Path, kinect: Path) -> None:
+    gaitreid("import", "kinect", kinect)
+    given = ["--train", "number=01|02", "--test", "number=03", "--set", "recognise.epochs=5", *RAW_SET, *SMALL_SET]
+    epochs = {}
+    for select in ("last", "val", "oracle-test"):
+        out = gaitreid("recognise", "--select", select, *given)
+        assert ("chosen on the test set" in out) == (select == "oracle-test")
+        epochs[select] = json.loads((work / "recognition/cage-rn-ap/metrics.json").read_text())["folds"]["all"]["epoch"]
+    assert epochs["last"] is None
+    assert 1 <= epochs["val"] <= 5
+    with pytest.raises(EmptyError, match="nobody has two recordings"):
+        gaitreid("recognise", "--select", "val", "--train", "number=01", "--test", "number=03", *RAW_SET, *SMALL_SET)
+    with pytest.raises(UsageError, match="share windows"):
+        gaitreid("recognise", "--train", "number=01|02", "--test", "number=02", *RAW_SET, *SMALL_SET)
 
 
 def test_ks20_by_number_and_by_view(work: Path, tmp_path: Path) -> None:
@@ -222,7 +239,8 @@ def test_official_layout_out_and_in_again(work: Path, kinect: Path, tmp_path: Pa
 
     def windows(of: Sequences, **labels: str) -> np.ndarray:
         chosen = np.all([getattr(of, k)[of.window_track] == v for k, v in labels.items()], axis=0)
-        return of.xyz[of.start[chosen][:, None] + np.arange(6)]
+        found: np.ndarray = of.xyz[of.start[chosen][:, None] + np.arange(6)]
+        return found
 
     np.testing.assert_allclose(windows(back, subject="03", condition="train"), windows(mine, subject="03", number="01"))
     gaitreid("train", "--work", "back", *SMALL_SET)

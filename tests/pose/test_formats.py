@@ -15,8 +15,9 @@ def biwi(state=2, person=1, rows=20):
 
 def test_a_frame_of_biwi_in_camera_axes():
     xyz = tracked_frame(biwi(), "frame")
+    assert xyz is not None
     assert xyz.shape == (20, 3)
-    np.testing.assert_allclose(xyz[3], [-0.3, -0.85, 2.03], atol=1e-6)  # x right, y down
+    np.testing.assert_allclose(xyz[3], np.array([-0.3, -0.85, 2.03]), atol=1e-6)  # x right, y down
     assert tracked_frame(biwi(state=1), "frame") is not None  # inferred counts
 
 
@@ -34,8 +35,10 @@ def test_what_is_no_frame_is_named(text, message):
 
 
 def test_only_the_first_person_of_a_frame_counts():
-    two = biwi() + "\n" + biwi().replace("1,", "2,", 1)
-    np.testing.assert_array_equal(tracked_frame(two, "frame"), tracked_frame(biwi(), "frame"))
+    one, two = (tracked_frame(text, "frame") for text in (biwi(), biwi() + "\n" + biwi().replace("1,", "2,", 1)))
+    assert one is not None
+    assert two is not None
+    np.testing.assert_array_equal(one, two)
 
 
 def test_kgbds_joints_are_put_in_kinects_order():
@@ -56,6 +59,7 @@ def test_kgbds_joints_are_put_in_kinects_order():
 def test_a_frame_of_ks20():
     lines = [f"Joint{k},{k + 1},{2 * k},{3},extra" for k in range(25)]
     xyz = ks20_frame("\n".join(lines).replace(",extra", ""), "frame")
+    assert xyz is not None
     np.testing.assert_allclose(xyz[4], [-5, -8, 3])
     assert ks20_frame("\n".join([*lines[:24], "Joint24,0,0,0"]).replace(",extra", ""), "frame") is None
     with pytest.raises(FormatError, match="24 rows"):
