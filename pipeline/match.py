@@ -92,7 +92,7 @@ def cme(session: "Session", name: str | None, *, as_published: bool) -> Path:
     Returns:
         The path of the last report.
     """
-    config, work = session.config, session.work
+    config, work = session.to_train(name or session.config.train.model), session.work
     session.split()
     sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
     learnt, tested = halves(sequences, config.seed)

@@ -1,7 +1,7 @@
 """The stages in order: each command first brings what is before it up to date."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gaitreid.pipeline.config import Config
@@ -94,7 +94,7 @@ class Session:
             adopt(self.work, encoder, name)
         if not is_trained(self.work, name):
             self.console.say(f"train: there is no model '{name}' in {self.work.root} yet")
-            train(self.work, self.config, name, self.console)
+            train(self.work, self.to_train(name), name, self.console)
         return encode(self.work, self.config, name, self.console)
 
     def recognise(
@@ -117,7 +117,7 @@ class Session:
             adopt(self.work, encoder, model)
         return recognise(
             self.work,
-            self.config,
+            self.to_train(model),
             model,
             self.console,
             protocol=protocol,
@@ -126,6 +126,12 @@ class Session:
             as_published=as_published,
             adopted=encoder is not None,
         )
+
+    def to_train(self, name: str) -> Config:
+        """Settings to train a model of this name: the name of an encoder means that encoder."""
+        from gaitreid.pipeline.plugins import names
+
+        return replace(self.config, train=replace(self.config.train, model=name)) if name in names("encoder") else self.config
 
     def export_npy(self, target: Path, dataset: str, train: str, test: str) -> Path:
         """Windows in the official layout of AGE and CAGE."""

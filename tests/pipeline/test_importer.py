@@ -105,7 +105,7 @@ def test_ias_has_two_tests(work: Path, tmp_path: Path) -> None:
         for part, seed in (("Training", 0), ("TestingA", 20), ("TestingB", 40)):
             write_frames(tmp_path / f"IAS/{part}/P{person}", walk(person, seed + person))
     gaitreid("import", "ias", tmp_path / "IAS")
-    gaitreid("recognise", "--protocol", "ias", "--recogniser", "knn", "--name", "joints", "--set", "train.model=joints", *RAW_SET)
+    gaitreid("recognise", "--protocol", "ias", "--recogniser", "knn", "--name", "joints", *RAW_SET)
     metrics = json.loads((work / "recognition/joints-ias-knn-ap/metrics.json").read_text())
     assert list(metrics["folds"]) == ["ias-a", "ias-b"]
     assert metrics["rank1"] > 0.6
