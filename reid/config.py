@@ -95,8 +95,8 @@ class TrainConfig:
         batch: windows a step.
         learning_rate: of Adam, constant.
         clip: gradients are cut to this, element by element.
-        order: tracks are shuffled and their windows stay in the order of time (tracks), nothing is shuffled (file), or all
-            windows are (windows).
+        order: tracks are shuffled and their windows stay in the order of time (tracks; encoders that learn from labels shuffle
+            all windows instead), nothing is shuffled (file), or all windows are (windows).
         drop_last: whether a last batch that is not full is left out.
         share: of the windows, the first in the order of the file, that are trained on.
         precision: of the matrix products of AGE and CAGE in training; the others know float32 only.

@@ -1,6 +1,7 @@
 """A training loop that one can read. Knows arrays; who keeps the snapshots is the caller's affair."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,8 @@ def train(
     windows = Windows(frames, start, window_track, subject, encoder.length, encoder.ahead, device)
     encoder.prepare(windows.frames[windows.used])
     set_precision(encoder, getattr(torch, config.precision))
+    if encoder.supervised and config.order == "tracks":
+        config = replace(config, order="windows")  # batches of one person's walk would teach little
     parameters = list(encoder.parameters())
     if not parameters:
         yield 1, {"loss": 0.0}, lambda: {"encoder": encoder.state_dict(), "optimiser": {}, "epoch": 1}

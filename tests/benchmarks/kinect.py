@@ -227,8 +227,7 @@ def fitted(
     torch.manual_seed(seed)
     factory = plugins.load("encoder", model)
     encoder = factory(takes, *([config] if config else []))
-    order: Any = "windows" if encoder.supervised else "tracks"
-    training = TrainConfig(epochs=options.epochs, batch=options.batch, order=order)
+    training = TrainConfig(epochs=options.epochs, batch=options.batch)
     labels = subject[window_track[chosen]] if subject is not None else None
     for _ in train(encoder, xyz, start[chosen], window_track[chosen], training, CPU, seed, subject=labels):
         pass

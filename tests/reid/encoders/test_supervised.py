@@ -18,7 +18,7 @@ def test_an_lstm_learns_who_is_who():
     frames, start, track, subject = people()
     torch.manual_seed(0)
     model = LstmMulti(takes(subjects=WHO), SupervisedConfig(hidden=16))
-    for _ in train(model, frames, start, track, TrainConfig(epochs=8, batch=16, order="windows", learning_rate=5e-3),
+    for _ in train(model, frames, start, track, TrainConfig(epochs=8, batch=16, learning_rate=5e-3),
                    torch.device("cpu"), 0, subject=subject):  # fmt: skip
         pass
     windows = torch.as_tensor(frames[start[:, None] + range(5)])
