@@ -156,8 +156,7 @@ def _write(
     work: Work, config: Config, model: str, protocol: str, outcomes: list[Outcome], as_published: bool, console: Console
 ) -> Path:
     settings = config.recognise
-    name = "-".join(filter(None, (model, protocol, settings.recogniser, settings.manner)))
-    folder = work.recognition(name)
+    folder = work.recognition(model)
     unit = "window" if as_published else "track"
     each = {
         o.fold.name or "all": {

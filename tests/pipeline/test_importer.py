@@ -78,16 +78,16 @@ def test_biwi_from_raw_files_to_names(work: Path, tmp_path: Path) -> None:
     gaitreid("split", *RAW)
     out = gaitreid("recognise", "--protocol", "biwi", "--manner", "ap", "--set", "recognise.epochs=40", *RAW_SET, *SMALL_SET)
     assert "train: 'cage-biwi' on" in out
-    metrics = json.loads((work / "recognition/cage-biwi-rn-ap/metrics.json").read_text())
+    metrics = json.loads((work / "recognition/cage/metrics.json").read_text())
     (fold,) = metrics["folds"].values()
     assert (fold["items"], fold["subjects"]) == (3, 3)  # everybody once; who has no second recording is left out
     windows = store.read(work / "sequences.h5", "sequences", Sequences, "/sequences")
     tested = np.isin(windows.window_track, np.flatnonzero(windows.condition == "walking"))
     assert fold["windows"]["items"] == int(tested.sum())  # not one is lost
     assert metrics["rank1"] > 0.6
-    confusion = (work / "recognition/cage-biwi-rn-ap/confusion.csv").read_text().splitlines()
+    confusion = (work / "recognition/cage/confusion.csv").read_text().splitlines()
     assert confusion[0] == "fold,truth,answer,count"
-    report = (work / "recognition/cage-biwi-rn-ap/report.html").read_text()
+    report = (work / "recognition/cage/report.html").read_text()
     assert "Confusion" in report
     assert "Attention, mean over windows" in report
     trained = yaml.safe_load((work / "models/cage-biwi/config.yaml").read_text())
@@ -106,7 +106,7 @@ def test_ias_has_two_tests(work: Path, tmp_path: Path) -> None:
             write_frames(tmp_path / f"IAS/{part}/P{person}", walk(person, seed + person))
     gaitreid("import", "ias", tmp_path / "IAS")
     gaitreid("recognise", "--protocol", "ias", "--recogniser", "knn", "--name", "joints", *RAW_SET)
-    metrics = json.loads((work / "recognition/joints-ias-knn-ap/metrics.json").read_text())
+    metrics = json.loads((work / "recognition/joints/metrics.json").read_text())
     assert list(metrics["folds"]) == ["ias-a", "ias-b"]
     assert metrics["rank1"] > 0.6
 
@@ -120,9 +120,9 @@ def test_kgbd_leaves_one_recording_of_everybody_out(work: Path, tmp_path: Path) 
             lines = [f"{j};{x:.4f};{y:.4f};{z:.4f}" for frame in xyz for j, (x, y, z) in zip(KGBD_ORDER, frame, strict=True)]
             (folder / f"{take}.txt").write_text("\n".join(lines))
     assert "9 recordings of 3 people" in gaitreid("import", "kgbd", tmp_path / "KGBD")
-    given = ["--protocol", "kgbd", "--recogniser", "svm", "--set", "train.model=bones", *RAW_SET]
+    given = ["--protocol", "kgbd", "--recogniser", "svm", "--name", "bones", *RAW_SET]
     gaitreid("recognise", *given)
-    path = work / "recognition/bones-kgbd-svm-ap/metrics.json"
+    path = work / "recognition/bones/metrics.json"
     first = json.loads(path.read_text())["folds"]["all"]
     assert first["items"] == 3
     assert len(first["train"].split("|")) == 6
@@ -139,7 +139,7 @@ def test_the_epoch_is_chosen_on_recordings_held_out_of_the_training_set(work: Pa
     for select in ("last", "val", "oracle-test"):
         out = gaitreid("recognise", "--select", select, *given)
         assert ("chosen on the test set" in out) == (select == "oracle-test")
-        epochs[select] = json.loads((work / "recognition/cage-rn-ap/metrics.json").read_text())["folds"]["all"]["epoch"]
+        epochs[select] = json.loads((work / "recognition/cage/metrics.json").read_text())["folds"]["all"]["epoch"]
     assert epochs["last"] is None
     assert 1 <= epochs["val"] <= 5
     with pytest.raises(EmptyError, match="nobody has two recordings"):
@@ -159,16 +159,16 @@ def test_ks20_by_number_and_by_view(work: Path, tmp_path: Path) -> None:
     assert "18 recordings of 2 people" in gaitreid("import", "ks20", tmp_path / "KS20")
     track = store.read(work / "pose3d/07-frontal-03.h5", "pose3d", Track3D, "/tracks/000001")
     np.testing.assert_allclose(track.xyz[20], walk(7, 10, 24, KINECT25)[20] * [-1, -1, 1], atol=1e-3)  # 95, ..., 100: not by text
-    given = ["--recogniser", "knn", "--set", "train.model=joints", *RAW_SET]
+    given = ["--recogniser", "knn", "--name", "joints", *RAW_SET]
     gaitreid("recognise", "--protocol", "ks20-cvs", *given)
-    metrics = json.loads((work / "recognition/joints-ks20-cvs-knn-ap/metrics.json").read_text())
+    metrics = json.loads((work / "recognition/joints/metrics.json").read_text())
     assert list(metrics["folds"]) == ["000", "090", "130"]
     assert metrics["folds"]["090"]["train"] == "view=000|130"
     gaitreid("recognise", "--protocol", "ks20-rs", *given)
-    (fold,) = json.loads((work / "recognition/joints-ks20-rs-knn-ap/metrics.json").read_text())["folds"].values()
+    (fold,) = json.loads((work / "recognition/joints/metrics.json").read_text())["folds"].values()
     assert fold["items"] == 6  # one of three of each person and view
     gaitreid("recognise", "--protocol", "cve", *given)
-    metrics = json.loads((work / "recognition/joints-cve-knn-ap/metrics.json").read_text())
+    metrics = json.loads((work / "recognition/joints/metrics.json").read_text())
     assert [fold["train"] for fold in metrics["folds"].values()] == ["view=090", "view=000|130", "view=090"]
 
 
