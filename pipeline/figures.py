@@ -8,16 +8,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from gaitreid.pipeline.report import page
-from gaitreid.pipeline.work import Work
+from gaitreid.pipeline.report import CONFUSIONS, RANKS, Curve, height, page
 from gaitreid.pose.arrays import FloatArray, IntArray
 from gaitreid.reid.identification import Identification
+from gaitreid.reid.records import Sequences
 
 WINDOWS = 256  # that attention is averaged over
 COLOUR = (143, 95, 29)  # blue, green, red of the pictures; how strong a cell is goes into its opacity
 PIXELS = 360  # a picture is enlarged to about this many
-CONFUSIONS = 10
-LEFT, RIGHT, TOP, BOTTOM = 52, 468, 12, 252  # of the drawings (480 x 300)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +35,10 @@ class Fact:
 
     @property
     def curve(self) -> list[tuple[int, float, float, float]]:
-        """(rank, x, y, share) of the CMC, at most 20 ranks."""
-        shares = self.found.curve[:20]
-        x = np.linspace(LEFT, RIGHT, len(shares)) if len(shares) > 1 else [LEFT]
-        return [(k + 1, float(x[k]), _height(float(s)), float(s)) for k, s in enumerate(shares)]
+        """(rank, x, y, share) of the CMC's first ranks."""
+        shares = self.found.curve[:RANKS].tolist()
+        x = np.linspace(Curve.LEFT, Curve.RIGHT, len(shares)).tolist()
+        return [(k + 1, x[k], height(share), share) for k, share in enumerate(shares)]
 
     @property
     def loss_curves(self) -> list[tuple[str, str, float, float]]:
@@ -49,9 +47,9 @@ class Fact:
         for name, values in self.losses.items():
             if name == "loss" and len(self.losses) > 2:
                 continue  # the sum says nothing that its parts do not
-            x = np.linspace(LEFT, RIGHT, len(values)) if len(values) > 1 else [LEFT]
+            x = np.linspace(Curve.LEFT, Curve.RIGHT, len(values))
             top = max(max(values), 1e-12)
-            points = " ".join(f"{a:.1f},{_height(max(v, 0) / top):.1f}" for a, v in zip(x, values, strict=True))
+            points = " ".join(f"{a:.1f},{height(max(v, 0) / top):.1f}" for a, v in zip(x, values, strict=True))
             result.append((name, points, values[0], values[-1]))
         return result
 
@@ -91,21 +89,20 @@ def render(metrics: Mapping[str, Any], folds: Iterable[Fact], *, notes: Iterable
         folds=list(folds),
         notes=list(notes),
         provenance=provenance,
-        left=LEFT,
-        right=RIGHT,
-        grid=[(p, _height(p / 100)) for p in range(0, 101, 20)],
+        left=Curve.LEFT,
+        right=Curve.RIGHT,
+        grid=[(p, height(p / 100)) for p in range(0, 101, 20)],
     )
 
 
-def attention_of(work: Work, name: str) -> FloatArray | None:
-    """Mean attention of a trained model over some windows, (3, f, f); None where it has none."""
+def attention_of(encoder: Any, sequences: Sequences) -> FloatArray | None:
+    """Mean attention of an encoder over some windows, (3, f, f); None where it has none."""
     import torch
 
-    from gaitreid.pipeline.encode import prepared
     from gaitreid.reid.encode import gather
     from gaitreid.reid.encoders.cage import Cage
 
-    encoder, _, sequences = prepared(work, name)
+    encoder = encoder.cpu()
     if not isinstance(encoder, Cage) or encoder.config.attention == "none":
         return None
     starts = torch.as_tensor(sequences.start[:: max(1, len(sequences.start) // WINDOWS)])
@@ -123,7 +120,3 @@ def picture(shares: FloatArray) -> str:
     cells[..., 3] = np.round(255 * np.clip(shares, 0, 1))
     large = cv2.resize(cells, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
     return "data:image/png;base64," + base64.b64encode(cv2.imencode(".png", large)[1].tobytes()).decode()
-
-
-def _height(share: float) -> float:
-    return BOTTOM - share * (BOTTOM - TOP)

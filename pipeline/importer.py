@@ -17,9 +17,9 @@ from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.jobs import Failure, Summary
 from gaitreid.pipeline.labels import Labels
 from gaitreid.pipeline.work import Work
-from gaitreid.pose.arrays import FloatArray, IntArray
+from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
 from gaitreid.pose.errors import EmptyError, FormatError, GaitReidError, UsageError
-from gaitreid.pose.formats import kgbd_sequence, ks20_frame, tracked_frame
+from gaitreid.pose.formats import from_z_up, kgbd_sequence, ks20_frame, tracked_frame
 from gaitreid.pose.records import Track3D
 from gaitreid.pose.skeleton import KINECT20, KINECT25, Skeleton
 
@@ -76,8 +76,7 @@ def bring_in(work: Work, format_: str, paths: list[Path], console: Console) -> S
 def _write(work: Work, format_: str, recording: Recording) -> tuple[int, int]:
     """Frames seen and frames kept."""
     xyz = recording.read()
-    whole = np.isfinite(xyz).all(axis=(1, 2)) & (np.abs(xyz).max(axis=(1, 2), initial=0) <= FARTHEST)
-    frame: IntArray = np.flatnonzero(whole)
+    frame: IntArray = np.flatnonzero(whole_frames(xyz))
     if not len(frame):
         raise FormatError("no frame has all joints")
     track = Track3D(
@@ -96,6 +95,11 @@ def _write(work: Work, format_: str, recording: Recording) -> tuple[int, int]:
     }
     store.write(work.pose3d(recording.stem), "pose3d", {"/tracks/000001": track}, attributes)
     return len(xyz), len(frame)
+
+
+def whole_frames(xyz: FloatArray) -> BoolArray:
+    """Frames in which every joint is where a Kinect can see it: (T, J, 3) -> (T,)."""
+    return np.asarray(np.isfinite(xyz).all(axis=(1, 2)) & (np.abs(xyz).max(axis=(1, 2), initial=0) <= FARTHEST))
 
 
 def _biwi(root: Path) -> Iterator[Recording]:
@@ -170,8 +174,7 @@ def _kinect(path: Path) -> Iterator[Recording]:
         raise FormatError(f"{path}: not an archive of Kinect walks: {error}") from error
     for k, (first, last) in enumerate(zip(data["starts"][:-1], data["starts"][1:], strict=True)):
         labels = Labels(f"{data['subject'][k]:02d}", str(gait[k]), f"{data['trial'][k]:02d}", f"sensor{data['sensor'][k]}")
-        world = data["joints"][first:last]  # z up
-        xyz = np.stack([world[..., 0], -world[..., 2], world[..., 1]], axis=-1)
+        xyz = from_z_up(data["joints"][first:last])
         stem = f"{labels.subject}-{labels.condition}-{labels.number}-{labels.view}"
         yield Recording(stem, labels, KINECT25, () if k else (path,), partial(np.copy, xyz))
 

@@ -14,6 +14,7 @@ from gaitreid import __version__
 from gaitreid.pipeline import store
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import replacing, sha256, write_json, write_text
+from gaitreid.pipeline.plugins import section
 from gaitreid.pipeline.protocols import halves
 from gaitreid.pipeline.report import render
 from gaitreid.pipeline.train import DESCRIPTION
@@ -134,8 +135,9 @@ def _line(metrics: dict[str, object]) -> str:
 def _notes(work: Work, embeddings: Embeddings, probes: list[str]) -> Iterator[str]:
     """What a reader must know to trust the figures."""
     path = work.model(embeddings.encoder) / DESCRIPTION
-    trained = yaml.safe_load(path.read_text(encoding="utf-8")).get("subjects", []) if path.exists() else []
-    shared = sorted({s for s in probes if s} & set(trained))
+    description = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    shared = sorted({s for s in probes if s} & set(description.get("subjects", [])))
     if shared:
         share = f"{len(shared)} of the {len({s for s in probes if s})} probe subjects"
-        yield f"the encoder was trained on unlabelled windows of {share}: for people it has never seen figures may be lower"
+        kind = "labelled" if section(description["model"]) == "supervised" else "unlabelled"
+        yield f"the encoder was trained on {kind} windows of {share}: for people it has never seen figures may be lower"

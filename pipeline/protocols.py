@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gaitreid.pose.arrays import IntArray
+from gaitreid.pose.arrays import BoolArray, IntArray
 from gaitreid.pose.errors import UsageError
 from gaitreid.reid.config import RecogniseConfig
 from gaitreid.reid.records import Tracks
@@ -48,7 +48,7 @@ def halves(tracks: Tracks, seed: int, published: int = 62) -> tuple[list[str], l
     if len(people) < 4:
         raise UsageError(f"cme: {len(people)} people are there, it takes 4 or more: half of them train the encoder")
     drawn = np.random.default_rng(seed).permutation(len(people))
-    count = min(published, len(people) // 2) if len(people) >= 2 * published else len(people) // 2
+    count = min(published, len(people) // 2)
     return sorted(people[k] for k in drawn[:count]), sorted(people[k] for k in drawn[count:])
 
 
@@ -133,12 +133,12 @@ def _in_both(tracks: Tracks, one: str, other: str) -> str:
     return "|".join(shared)
 
 
-def held_out(recording: list[str], subject: IntArray) -> IntArray:
+def held_out(recording: list[str], subject: IntArray) -> BoolArray:
     """For `--select val`: whether each track is held out, the last recording of everybody who has two or more (K,)."""
-    result = np.zeros(len(recording), dtype=np.int64)
+    result = np.zeros(len(recording), dtype=np.bool_)
     names = np.array(recording)
     for who in np.unique(subject):
         own = np.unique(names[subject == who])
         if len(own) > 1:
-            result[(subject == who) & (names == own[-1])] = 1
+            result[(subject == who) & (names == own[-1])] = True
     return result

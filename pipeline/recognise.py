@@ -42,6 +42,7 @@ class Outcome:
     windows: Identification
     tracks: Identification
     epoch: int | None
+    attention: FloatArray | None
 
 
 def recognise(
@@ -81,8 +82,8 @@ def recognise(
         if not adopted and (protocol or not is_trained(work, name)):
             train(work, fitted, name, console)
         outcomes.append(_one(work, config, name, part, as_published))
-        figures = outcomes[-1].tracks.figures(config.seed)
-        console.say(f"recognise: {part.name or 'all'}: Rank-1 {figures['rank1']:.1%} of {figures['items']} tracks")
+        right = outcomes[-1].tracks.rank == 1
+        console.say(f"recognise: {part.name or 'all'}: Rank-1 {right.mean():.1%} of {len(right)} tracks")
     return _write(work, config, model, protocol, outcomes, as_published, console)
 
 
@@ -112,7 +113,7 @@ def _one(work: Work, config: Config, name: str, part: Fold, as_published: bool) 
     if isinstance(one, Network) and settings.select != "last":
         judged = test_windows
         if settings.select == "val":
-            out = held_out(sequences.recording.tolist(), label)[sequences.window_track].astype(bool)
+            out = held_out(sequences.recording.tolist(), label)[sequences.window_track]
             learn, judged = train_windows & ~out, train_windows & out
             if not judged.any():
                 raise EmptyError("--select val: nobody has two recordings in the training set: take last")
@@ -128,6 +129,7 @@ def _one(work: Work, config: Config, name: str, part: Fold, as_published: bool) 
         Identification(scores, of_window[test_windows], subjects),
         Identification(pooled, label[tracks], subjects),
         epoch,
+        attention_of(encoder, sequences),
     )
 
 
@@ -200,7 +202,7 @@ def _write(
             figures=each[o.fold.name or "all"],
             found=getattr(o, f"{unit}s"),
             losses=_losses(work.model(o.model) / LOG),
-            attention=attention_of(work, o.model),
+            attention=o.attention,
         )
         for o in outcomes
     ]

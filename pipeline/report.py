@@ -117,7 +117,7 @@ class Curve:
     @property
     def grid(self) -> list[tuple[int, float]]:
         """Per cent and height of the horizontal lines."""
-        return [(p, self.BOTTOM - p / 100 * (self.BOTTOM - self.TOP)) for p in range(0, 101, 20)]
+        return [(p, height(p / 100)) for p in range(0, 101, 20)]
 
 
 def _probes(matches: Matches, embeddings: Embeddings) -> Iterator[Probe]:
@@ -156,17 +156,18 @@ def _curve(matches: Matches, interval: list[float] | None) -> Curve | None:
     hits = np.bincount(matches.hit_probe, minlength=len(first))
     shares, chances = cmc(first, ranks), chance_cmc(matches.compared[mated], hits[mated], ranks)
     x = np.linspace(Curve.LEFT, Curve.RIGHT, ranks)
-    ranked = zip(range(1, ranks + 1), x.tolist(), map(_height, shares.tolist()), shares.tolist(), chances.tolist(), strict=True)
+    ranked = zip(range(1, ranks + 1), x.tolist(), map(height, shares.tolist()), shares.tolist(), chances.tolist(), strict=True)
     ticks = [k for k in range(1, ranks + 1) if k in (1, ranks) or k % 5 == 0]
     return Curve(
         ranks=list(ranked),
-        chance=list(zip(x.tolist(), map(_height, chances.tolist()), strict=True)),
+        chance=list(zip(x.tolist(), map(height, chances.tolist()), strict=True)),
         ticks=[(k, float(x[k - 1])) for k in ticks],
-        interval=(_height(interval[0]), _height(interval[1])) if interval else None,
+        interval=(height(interval[0]), height(interval[1])) if interval else None,
     )
 
 
-def _height(share: float) -> float:
+def height(share: float) -> float:
+    """Where a share is drawn, from the top."""
     return Curve.BOTTOM - share * (Curve.BOTTOM - Curve.TOP)
 
 

@@ -8,6 +8,7 @@ from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.jobs import Summary
 from gaitreid.pipeline.work import Work
+from gaitreid.pose.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,11 @@ class Session:
         Args:
             encoder: a folder models/NAME of another work folder, which is copied here first.
         """
-        from gaitreid.pipeline.encode import adopt, encode
+        from gaitreid.pipeline.encode import encode
         from gaitreid.pipeline.train import is_trained, train
 
         self.split()
-        name = name or (encoder.name if encoder else self.config.train.model)
-        if encoder:
-            adopt(self.work, encoder, name)
+        name = self._model(name, encoder)
         if not is_trained(self.work, name):
             self.console.say(f"train: there is no model '{name}' in {self.work.root} yet")
             train(self.work, self.to_train(name), name, self.console)
@@ -108,13 +107,10 @@ class Session:
         as_published: bool = False,
     ) -> Path:
         """Windows to names of a closed set; the path of the report."""
-        from gaitreid.pipeline.encode import adopt
         from gaitreid.pipeline.recognise import recognise
 
         self.split()
-        model = name or (encoder.name if encoder else self.config.train.model)
-        if encoder:
-            adopt(self.work, encoder, model)
+        model = self._model(name, encoder)
         return recognise(
             self.work,
             self.to_train(model),
@@ -132,6 +128,15 @@ class Session:
         from gaitreid.pipeline.plugins import names
 
         return replace(self.config, train=replace(self.config.train, model=name)) if name in names("encoder") else self.config
+
+    def _model(self, name: str | None, encoder: Path | None) -> str:
+        """Name of the model in force; one of another work folder is copied here first."""
+        from gaitreid.pipeline.encode import adopt
+
+        name = name or (encoder.name if encoder else self.config.train.model)
+        if encoder:
+            adopt(self.work, encoder, name)
+        return name
 
     def export_npy(self, target: Path, dataset: str, train: str, test: str) -> Path:
         """Windows in the official layout of AGE and CAGE."""
@@ -160,6 +165,8 @@ class Session:
         from gaitreid.pipeline.match import cme, match
 
         if protocol == "cme":
+            if encoder:
+                raise UsageError("--protocol cme trains its own encoder: leave --encoder away")
             return cme(self, name, as_published=as_published)
         embeddings = self.encode(name, encoder)
         return match(self.work, self.config.match, embeddings, probe, gallery, self.console, seed=self.config.seed)

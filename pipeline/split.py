@@ -50,8 +50,7 @@ def split(work: Work, config: SplitConfig, console: Console) -> Path:
                 console.detail(f"split: {stem} track {number}: {error.reason}: {error}")
                 continue
             skeletons.add(track.skeleton)
-            recording = of_video.recording(stem)
-            rows.append({"video": stem, "track": number, "recording": recording, **labels[number].as_dict()})
+            rows.append({"video": stem, "track": number, "recording": of_video.recording(stem), **labels[number].as_dict()})
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
     if not windows:
         raise EmptyError(f"no window of {config.length} frames came out of {len(stems)} videos ({reasons or 'no tracks'})")

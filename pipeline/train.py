@@ -7,6 +7,7 @@ log.jsonl            one line an epoch
 """
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,10 @@ def is_trained(work: Work, name: str) -> bool:
 def train(work: Work, config: Config, name: str, console: Console, *, resume: bool = False, overwrite: bool = False) -> Path:
     """Train an encoder; where the same training was cut off it goes on, where it is done nothing happens.
 
+    Under torchrun all processes train together, and the first writes.
+
     Args:
         resume: go on from the last checkpoint even if the settings differ (such as more epochs).
-
-    Under torchrun all processes train together, and the first writes.
 
     Returns:
         The model's folder.
@@ -105,6 +106,8 @@ def device(name: str) -> Any:
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # under torchrun every process has a GPU of its own
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         result = torch.device(name)
         torch.empty(1, device=result)

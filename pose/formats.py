@@ -22,6 +22,11 @@ spine pelvis right_hip left_hip right_knee left_knee right_ankle left_ankle righ
 KGBD_ORDER = tuple(_KGBD.split())
 
 
+def from_z_up(xyz: FloatArray) -> FloatArray:
+    """World axes with z up to camera axes: (..., 3)."""
+    return np.stack([xyz[..., 0], -xyz[..., 2], xyz[..., 1]], axis=-1).astype(np.float32)
+
+
 def tracked_frame(text: str, where: str) -> FloatArray | None:
     """One frame of BIWI or IAS-Lab, a row a joint: person, x, y, z, depth x, depth y, tracking state, ...
 

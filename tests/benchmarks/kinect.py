@@ -26,7 +26,9 @@ import numpy as np
 import torch
 
 from gaitreid.pipeline import plugins
+from gaitreid.pipeline.importer import whole_frames
 from gaitreid.pose.arrays import FloatArray, IntArray, TextArray
+from gaitreid.pose.formats import from_z_up
 from gaitreid.pose.geometry import resize
 from gaitreid.pose.records import Track3D
 from gaitreid.pose.skeleton import KINECT25, Skeleton, mapping
@@ -40,7 +42,7 @@ from gaitreid.reid.train import train
 from gaitreid.reid.whiten import moments, whiten
 from gaitreid.reid.windows import SplitConfig, join, split_track
 
-LENGTH, FARTHEST, CPU = 6, 20.0, torch.device("cpu")
+LENGTH, CPU = 6, torch.device("cpu")
 APART = 2  # every second window is encoded: with a step of half a window they would overlap
 MODELS: dict[str, tuple[str, Any]] = {
     "age, no attention": ("age", CageConfig(attention="none")),
@@ -163,8 +165,8 @@ def load(path: Path, kind: str, train_trials: int) -> Clips:
     config = SplitConfig(length=LENGTH, fps=None, max_gap=10.0, normalize=normalize)
     tracks = []
     for first, last in zip(data["starts"][:-1], data["starts"][1:], strict=True):
-        xyz = upright(data["joints"][first:last])
-        whole = np.isfinite(xyz).all(axis=(1, 2)) & (np.abs(xyz).max(axis=(1, 2), initial=0) <= FARTHEST)
+        xyz = from_z_up(data["joints"][first:last])
+        whole = whole_frames(xyz)
         tracks.append(track(xyz[whole], np.arange(int(whole.sum())) / 30, KINECT25))
     gallery = data["trial"] <= 10
     if kind == "no size":
@@ -189,11 +191,6 @@ def load(path: Path, kind: str, train_trials: int) -> Clips:
         data["trial"] <= train_trials,
         features,
     )
-
-
-def upright(z_up: FloatArray) -> FloatArray:
-    """World axes with z up to camera axes: x right, y down, z away."""
-    return np.stack([z_up[..., 0], -z_up[..., 2], z_up[..., 1]], axis=-1).astype(np.float32)
 
 
 def track(xyz: FloatArray, seconds: FloatArray, skeleton: Skeleton) -> Track3D:
