@@ -1,15 +1,18 @@
 """Probes against a gallery: distances in blocks of probes, and the pairs that do not count."""
 
-from collections.abc import Iterator
+import os
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray, TextArray
+from gaitreid.pose.arrays import FloatArray, IntArray, TextArray
 from gaitreid.pose.errors import FormatError
 from gaitreid.reid.config import MatchConfig
 from gaitreid.reid.records import Embeddings, Ranking
+
+THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,16 +33,42 @@ class Comparison:
         column: TextArray = getattr(self.embeddings, name)
         return column[item_tracks(self.embeddings, self.config.unit)[items]]
 
-    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Block by block of probes: which rows of `probe`, and their distances (B, G), infinite where a pair does not count."""
-        vectors = _vectors(self.embeddings, self.config)
-        against = vectors[self.gallery]
-        excluded = _Exclusion(self)
-        for first in range(0, len(self.probe), self.config.block):
-            rows = slice(first, min(first + self.config.block, len(self.probe)))
-            distance = _distances(vectors[self.probe[rows]], against, self.config.metric)
-            distance[excluded(rows)] = np.inf
-            yield rows, distance
+    def blocks(self) -> list[slice]:
+        """Rows of `probe`, cut so that a block holds about `config.block` pairs."""
+        size = max(1, self.config.block // max(1, len(self.gallery)))
+        return [slice(first, min(first + size, len(self.probe))) for first in range(0, len(self.probe), size)]
+
+    def distances(self, rows: slice) -> NDArray[np.float32]:
+        """Of these rows of probes to the whole gallery (B, G), infinite where a pair does not count."""
+        result = distances(self.vectors[self.probe[rows]], self.against, self.config.metric, self.embeddings.parts)
+        self.exclusion.remove(rows, result)
+        return result
+
+    @cached_property
+    def exclusion(self) -> "Exclusion":
+        """The pairs that do not count."""
+        return Exclusion(self)
+
+    @cached_property
+    def against(self) -> NDArray[np.float64]:
+        """Vectors of the gallery (G, D)."""
+        return self.vectors[self.gallery]
+
+    @cached_property
+    def vectors(self) -> NDArray[np.float64]:
+        """Of all items; every part of length 1 for the cosine."""
+        of = self.embeddings
+        stored: FloatArray = of.window if self.config.unit == "window" else of.vector
+        if not np.isfinite(stored).all():
+            raise FormatError(f"embeddings by '{of.encoder}' are not all finite: train the encoder again, then encode")
+        return directions(stored, of.parts) if self.config.metric == "cosine" else stored.astype(np.float64)
+
+    @cached_property
+    def limit(self) -> float:
+        """A distance that none exceeds."""
+        if self.config.metric == "cosine":
+            return 2.0
+        return float(2 * np.sqrt((self.vectors**2).sum(axis=1).max(initial=0.0)))
 
 
 def compare(embeddings: Embeddings, probe_tracks: IntArray, gallery_tracks: IntArray, config: MatchConfig) -> Comparison:
@@ -64,11 +93,18 @@ def ranking_tracks(ranking: Ranking, embeddings: Embeddings) -> tuple[IntArray, 
     return track[ranking.probe], np.where(ranking.order < 0, -1, track[ranking.order])
 
 
-class _Exclusion:
+def _people(embeddings: Embeddings) -> TextArray:
+    """Subject of each track; a text of its own where it is unknown."""
+    unknown = np.array([f"?{k}" for k in range(len(embeddings.subject))])
+    return np.where(embeddings.subject == "", unknown, embeddings.subject)
+
+
+class Exclusion:
     """Which pairs do not count, by `MatchConfig.exclude`.
 
     same-recording: both of one walk, over all its views, so of one video at least. same-window: an item with itself.
-    overlap: items of one track that share frames. nothing: every pair counts, even an item with itself.
+    overlap: items of one track that share frames. same-view: of one person in one view (an unknown person is somebody new in
+    every track). nothing: every pair counts, even an item with itself.
     """
 
     def __init__(self, comparison: Comparison) -> None:
@@ -76,44 +112,55 @@ class _Exclusion:
         embeddings, window = comparison.embeddings, comparison.config.unit == "window"
         track = item_tracks(embeddings, comparison.config.unit)
         self.item = np.arange(len(track))
-        self.recording = np.unique(embeddings.recording, return_inverse=True)[1][track]
+        self.recording, self.person, self.view = (
+            np.unique(column, return_inverse=True)[1][track]
+            for column in (embeddings.recording, _people(embeddings), embeddings.view)
+        )
         self.track = track
         # A track's own frames are all of them: two tracks share frames only where they are the same one.
         self.frames = embeddings.window_frame if window else np.zeros((len(track), 2), dtype=np.int64)
 
-    def __call__(self, rows: slice) -> BoolArray:
-        """Whether pairs of these rows of probes with the gallery are excluded (B, G)."""
+    def remove(self, rows: slice, distance: NDArray[np.float32]) -> None:
+        """Put infinity where pairs of these rows of probes with the gallery do not count: distance (B, G)."""
         probe, gallery, rule = self.of.probe[rows][:, None], self.of.gallery[None, :], self.of.config.exclude
         if rule == "same-recording":
-            return np.equal(self.recording[probe], self.recording[gallery])
-        if rule == "same-window":
-            return np.equal(probe, gallery)
-        if rule == "overlap":
+            distance[np.equal(self.recording[probe], self.recording[gallery])] = np.inf
+        elif rule == "same-window":
+            distance[np.equal(probe, gallery)] = np.inf
+        elif rule == "same-view":
+            distance[np.equal(self.person[probe], self.person[gallery]) & np.equal(self.view[probe], self.view[gallery])] = np.inf
+        elif rule == "overlap":
             first, last = self.frames[:, 0], self.frames[:, 1]
             shared = (first[probe] <= last[gallery]) & (first[gallery] <= last[probe])
-            return shared & np.equal(self.track[probe], self.track[gallery])
-        return np.zeros(np.broadcast_shapes(probe.shape, gallery.shape), dtype=np.bool_)
+            distance[shared & np.equal(self.track[probe], self.track[gallery])] = np.inf
 
 
-def _vectors(embeddings: Embeddings, config: MatchConfig) -> NDArray[np.float64]:
-    """Vectors of the items, of length 1 for the cosine."""
-    stored: FloatArray = embeddings.window if config.unit == "window" else embeddings.vector
-    vectors = stored.astype(np.float64)
-    if not np.isfinite(vectors).all():
-        raise FormatError(f"embeddings by '{embeddings.encoder}' are not all finite: train the encoder again, then encode")
-    if config.metric == "cosine":
-        length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.where(length > 0, length, 1)
-    return vectors
+def directions(vectors: FloatArray, parts: int = 1) -> NDArray[np.float64]:
+    """Vectors (N, D) with every part of length 1; where it is zero it stays so."""
+    split = vectors.astype(np.float64).reshape(len(vectors), parts, -1)
+    length = np.linalg.norm(split, axis=2, keepdims=True)
+    return np.asarray((split / np.where(length > 0, length, 1)).reshape(vectors.shape))
 
 
-def _distances(probe: NDArray[np.float64], gallery: NDArray[np.float64], metric: str) -> NDArray[np.float32]:
-    """All distances (B, G): Euclidean, or 1 - cosine (1 for a zero vector).
+def distances(probe: NDArray[np.float64], gallery: NDArray[np.float64], metric: str, parts: int = 1) -> NDArray[np.float32]:
+    """All distances (B, G), the mean over the parts of: Euclidean, or 1 - cosine (1 for a zero vector).
 
     In double precision, since the expanded square loses half the digits where two vectors are close.
+
+    Args:
+        probe, gallery: (B, D), (G, D); for the cosine `directions`.
+        parts: stretches of equal length that a vector has, such as the strips of a body (GaitGL, GaitTAKE).
     """
-    product = probe @ gallery.T
-    if metric == "cosine":
-        return np.clip(1 - product, 0, 2).astype(np.float32)
-    square = (probe**2).sum(1)[:, None] + (gallery**2).sum(1)[None, :] - 2 * product
-    return np.asarray(np.sqrt(np.maximum(square, 0)), dtype=np.float32)
+    if metric == "cosine":  # the parts' cosines add up to one product
+        product = probe @ gallery.T
+        product *= -1 / parts
+        product += 1
+        return np.asarray(np.clip(product, 0, 2, out=product), dtype=np.float32)
+    total = np.zeros((len(probe), len(gallery)), dtype=np.float32)
+    for p, g in zip(np.split(probe, parts, axis=1), np.split(gallery, parts, axis=1), strict=True):
+        product = p @ g.T
+        product *= -2
+        product += (p**2).sum(1)[:, None]
+        product += (g**2).sum(1)[None, :]
+        total += np.sqrt(np.maximum(product, 0, out=product), out=product)
+    return total / np.float32(parts) if parts > 1 else total

@@ -153,14 +153,14 @@ class MatchConfig:
         exclude: gallery items that a probe is not compared with.
         unit: what is ranked: whole tracks, or single windows.
         top: ranks kept in ranking.csv and ranking.h5.
-        block: probes at a time; memory grows with it.
+        block: pairs of a probe and a gallery item at a time; memory grows with it.
     """
 
     metric: Literal["euclidean", "cosine"] = "cosine"
-    exclude: Literal["same-recording", "same-window", "overlap", "nothing"] = "same-recording"
+    exclude: Literal["same-recording", "same-window", "overlap", "same-view", "nothing"] = "same-recording"
     unit: Literal["track", "window"] = "track"
     top: int = 10
-    block: int = 512
+    block: int = 1_000_000
 
     def __post_init__(self) -> None:
         """Check the ranges."""

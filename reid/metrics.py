@@ -26,20 +26,19 @@ def evaluate(matches: Matches, *, seed: int = 0, draws: int = 1000) -> dict[str,
     """
     first = first_hits(matches.hit_probe, matches.hit_rank, len(matches.subject))
     mated, curve = first > 0, cmc(first, int(matches.compared.max(initial=0)))
-    own, other = own_and_other(matches.nearest, matches.subject, matches.gallery_subjects)
     per_probe = _per_probe(matches, first, len(curve))
     far, tar = roc(matches.verification)
     return {
         **_counts(matches, mated),
         **{name: _mean(values[mated]) for name, values in per_probe.items()},
-        "nauc_micro_roc": nauc_micro_roc(matches.nearest, matches.subject, matches.gallery_subjects),
+        "nauc_micro_roc": area(*roc(matches.people)),
         "eer": eer(far, tar),
         "tar_at_far": _at_rates(lambda rate: tar_at_far(matches.verification, rate)),
-        "dir_at_far": _at_rates(lambda rate: dir_at_far(first, own, other[matches.subject != ""], rate)),
+        "dir_at_far": _at_rates(lambda rate: dir_at_far(first, matches.own, matches.other[matches.subject != ""], rate)),
         "ci95": {
             name: bootstrap(values[mated], matches.subject[mated], seed=seed, draws=draws) for name, values in per_probe.items()
         },
-        "by_view": by_view(matches.view_hit, matches.view, matches.views),
+        "by_view": by_view(matches.view_first, matches.view, matches.views),
     }
 
 
@@ -93,26 +92,6 @@ def inverse_penalty(hit_probe: IntArray, hit_rank: IntArray, probes: int) -> Flo
     return np.asarray(np.bincount(hit_probe, minlength=probes) / last, dtype=np.float64)
 
 
-def own_and_other(nearest: FloatArray, subject: TextArray, gallery_subjects: TextArray) -> tuple[FloatArray, FloatArray]:
-    """Distance of each probe to the nearest item of its own and of any other subject (P,), infinite where there is none."""
-    same = np.equal(subject[:, None], gallery_subjects[None, :])
-    own, other = np.where(same, nearest, np.inf), np.where(same, np.inf, nearest)
-    return own.min(1, initial=np.inf), other.min(1, initial=np.inf)
-
-
-def nauc_micro_roc(nearest: FloatArray, subject: TextArray, gallery_subjects: TextArray) -> float | None:
-    """Micro-averaged area under the ROC over (probe, gallery subject) scores, scored by the nearest item of the subject.
-
-    What the code released with Locality-Awareness-SGE prints as nAUC; the papers' nAUC is `nauc_cmc`.
-    """
-    from sklearn.metrics import roc_auc_score
-
-    same = np.equal(subject[:, None], gallery_subjects[None, :])
-    counts = np.isfinite(nearest) & (subject != "")[:, None]
-    truth = same[counts]
-    return float(roc_auc_score(truth, -nearest[counts])) if truth.any() and not truth.all() else None
-
-
 def roc(pairs: Verification) -> tuple[Floats, Floats]:
     """Corners of the ROC over pairs, (0, 0) to (1, 1): false accept and true accept rates; empty if not defined."""
     if not len(pairs.threshold) or not pairs.impostors:
@@ -122,6 +101,13 @@ def roc(pairs: Verification) -> tuple[Floats, Floats]:
     far = np.stack([pairs.below, pairs.upto], 1).ravel() / pairs.impostors
     tar = np.stack([before, pairs.genuine], 1).ravel() / total
     return np.concatenate([[0.0], far, [1.0]]), np.concatenate([[0.0], tar, [1.0]])
+
+
+def area(far: Floats, tar: Floats) -> float | None:
+    """Area under an ROC. Over `Matches.people` it is micro-averaged over (probe, gallery subject) scores, what the code released
+    with Locality-Awareness-SGE prints as nAUC; the papers' nAUC is `nauc_cmc`.
+    """
+    return float(np.trapezoid(tar, far)) if len(far) else None
 
 
 def eer(far: Floats, tar: Floats) -> float | None:
@@ -183,13 +169,13 @@ def bootstrap(values: FloatArray, subjects: TextArray, *, seed: int, draws: int 
     return [float(low), float(high)]
 
 
-def by_view(view_hit: IntArray, view: TextArray, views: TextArray) -> dict[str, dict[str, float | None]] | None:
+def by_view(view_first: IntArray, view: TextArray, views: TextArray) -> dict[str, dict[str, float | None]] | None:
     """Rank-1 of the probes of one view against the gallery items of one view alone: {probe view: {gallery view: rank-1}}."""
     probe_views = np.unique(view[view != ""])
     if not len(probe_views) or not len(views):
         return None
-    cells = {str(p): view_hit[view == p] for p in probe_views}
-    return {p: {str(g): _mean(column[column >= 0]) for g, column in zip(views, hits.T, strict=True)} for p, hits in cells.items()}
+    cells = {str(p): view_first[view == p] for p in probe_views}
+    return {p: {str(g): _mean(c[c > 0] == 1) for g, c in zip(views, first.T, strict=True)} for p, first in cells.items()}
 
 
 def _counts(matches: Matches, mated: BoolArray) -> dict[str, Any]:
@@ -227,5 +213,5 @@ def _allowed(rate: float, impostors: int) -> int:
     return int(np.floor(rate * impostors + 1e-9))
 
 
-def _mean(values: Floats | IntArray) -> float | None:
+def _mean(values: Floats | IntArray | BoolArray) -> float | None:
     return float(values.mean()) if len(values) else None

@@ -59,6 +59,7 @@ class Embeddings(Tracks):
         encoder: name of the model, and `weights` the SHA-256 of its weights.
         form: mean (over the frames of a window) or sc (frames concatenated).
         whiten: how far the vectors are whitened, 0 to 1.
+        parts: stretches of equal length that a vector has, each compared by itself.
     """
 
     window: FloatArray = array("N", "D", dtype="f4")
@@ -69,6 +70,7 @@ class Embeddings(Tracks):
     weights: str
     form: str
     whiten: float = 0.0
+    parts: int = 1
 
 
 @record

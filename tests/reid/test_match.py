@@ -111,7 +111,7 @@ def test_blocks_do_not_matter(seed: int, block: int, metric: Any) -> None:
     rng = np.random.default_rng(seed)
     of = embeddings([(f"{k % 4}", "nm", str(k), "0") for k in range(17)], rng.integers(-9, 9, size=(17, 3)).astype(float))
     whole, parts = (ranked(of, MatchConfig(metric=metric, block=b)) for b in (512, block))
-    for name in ("compared", "hit_probe", "hit_rank", "nearest", "view_hit"):
+    for name in ("compared", "hit_probe", "hit_rank", "own", "other", "view_first"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-6)
     np.testing.assert_array_equal(parts.ranking.order, whole.ranking.order)
 
@@ -149,9 +149,10 @@ def test_hits_nearest_and_views_by_hand() -> None:
     assert matches.hit_probe.tolist() == [0, 0]
     assert matches.hit_rank.tolist() == [3, 4]
     assert matches.gallery_subjects.tolist() == ["a", "b"]
-    assert matches.nearest.tolist() == [[3, 1]]
+    assert (matches.own.tolist(), matches.other.tolist()) == ([3], [1])
     assert matches.views.tolist() == ["0", "90"]
-    assert matches.view_hit.tolist() == [[0, 0]]  # view 90: the unknown person is nearer than a
+    assert matches.view_first.tolist() == [[2, 2]]  # view 90: the unknown person is nearer than a
+    assert (matches.people.threshold.tolist(), matches.people.upto.tolist(), matches.people.impostors) == ([3], [1], 1)
     pairs = matches.verification
     assert pairs.threshold.tolist() == [3, 4]
     assert pairs.genuine.tolist() == [1, 2]

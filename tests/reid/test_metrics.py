@@ -183,6 +183,17 @@ def test_everything_like_loops(seed: int, exclude: Any) -> None:
         assert found[name] == pytest.approx(value), name
 
 
+def test_counting_on_a_grid_gives_the_same_figures() -> None:
+    of = casia(subjects=8)
+    probes, items = rows(of, condition="nm"), rows(of, condition="cl")
+    exact, counted = (metrics.evaluate(rank(of, probes, items, euclidean(block=b)), draws=10) for b in (10**6, 100))
+    for name in ("eer", "nauc_micro_roc", "rank1", "map"):
+        assert counted[name] == pytest.approx(exact[name], abs=1e-3), name
+    for rate, value in exact["tar_at_far"].items():
+        assert counted["tar_at_far"][rate] == pytest.approx(value, abs=0.01)
+    assert counted["dir_at_far"] == exact["dir_at_far"]
+
+
 def test_perfect_and_worst() -> None:
     walks = [(subject, condition, "1", "0") for condition in ("nm", "cl") for subject in "abc"]
     for shift, expected in ((0, 1.0), (1, 0.0)):

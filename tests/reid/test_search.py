@@ -1,0 +1,68 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gaitreid.pose.arrays import FloatArray
+from gaitreid.reid import search as module
+from gaitreid.reid.search import search
+
+
+def slow(probe: FloatArray, gallery: FloatArray, metric: str, parts: int) -> FloatArray:
+    """All distances, by loops from the definitions."""
+    result = np.empty((len(probe), len(gallery)))
+    for i, a in enumerate(probe.astype(float)):
+        for j, b in enumerate(gallery.astype(float)):
+            each = []
+            for x, y in zip(np.split(a, parts), np.split(b, parts), strict=True):
+                scale = np.linalg.norm(x) * np.linalg.norm(y)
+                each.append(np.linalg.norm(x - y) if metric == "euclidean" else 1 - x @ y / scale if scale else 1.0)
+            result[i, j] = sum(each) / parts
+    return result
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    metric=st.sampled_from(["cosine", "euclidean"]),
+    parts=st.sampled_from([1, 2, 3]),
+    k=st.integers(1, 40),
+    whole=st.booleans(),
+)
+def test_like_loops(seed: int, metric: Any, parts: int, k: int, whole: bool) -> None:
+    rng = np.random.default_rng(seed)
+    probe, gallery = (rng.integers(-2, 3, (n, 6)).astype(float) if whole else rng.normal(size=(n, 6)) for n in (5, 23))
+    distance, rows = search(probe, gallery, k, metric, parts=parts)
+    expected = slow(probe, gallery, metric, parts)
+    assert distance.shape == rows.shape == (5, min(k, 23))
+    np.testing.assert_allclose(distance, np.sort(expected, axis=1)[:, :k], atol=2e-6)
+    np.testing.assert_allclose(np.take_along_axis(expected, rows, 1), distance, atol=2e-6)
+    assert all(len(set(row)) == len(row) for row in rows.tolist())
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_chunks_and_backends_do_not_matter(monkeypatch: pytest.MonkeyPatch, metric: Any) -> None:
+    rng = np.random.default_rng(0)
+    probe, gallery = rng.normal(size=(9, 8)), rng.normal(size=(150, 8))
+    distance, rows = search(probe, gallery, 7, metric)
+    monkeypatch.setattr(module, "CHUNK", 16)
+    np.testing.assert_array_equal(search(probe, gallery, 7, metric)[1], rows)
+    monkeypatch.setattr(module, "_faiss", module._torch)
+    torchs, places = search(probe, gallery, 7, metric)
+    np.testing.assert_array_equal(places, rows)
+    np.testing.assert_allclose(torchs, distance, atol=1e-6)
+
+
+def test_close_vectors_far_from_the_origin() -> None:
+    gallery = np.array([[4096.0, 0], [4096, 0.125], [4096, 3]], dtype=np.float32)
+    distance, rows = search(gallery[:1], gallery, 3, "euclidean")
+    assert rows.tolist() == [[0, 1, 2]]
+    assert distance.tolist() == [[0, 0.125, 3]]
+
+
+def test_an_empty_side() -> None:
+    distance, rows = search(np.ones((2, 3)), np.empty((0, 3)), 5)
+    assert distance.shape == rows.shape == (2, 0)
+    assert search(np.empty((0, 3)), np.ones((4, 3)), 2)[0].shape == (0, 2)
