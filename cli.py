@@ -81,6 +81,8 @@ EncoderOption = Annotated[
 AsPublishedOption = Annotated[
     bool, typer.Option("--as-published", help="As the released code does it, known leaks included; the report says so.")
 ]
+FramesOption = Annotated[bool, typer.Option("--frames", help="Stills of the videos in the report, heads blurred.")]
+FacesOption = Annotated[bool, typer.Option("--faces", help="Stills with heads as they are.")]
 EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the windows.")]
 NormalizeOption = Annotated[str | None, typer.Option("--normalize", help="none, root or gait.")]
 
@@ -184,24 +186,42 @@ def match(
     name: NameOption = None,
     encoder: EncoderOption = None,
     protocol: Annotated[
-        str, typer.Option("--protocol", help="plain: every probe against the whole gallery; cme: CAGE's conditions.")
+        str, typer.Option("--protocol", help="plain, lt or cross-view (CASIA-B), cve, cme (CAGE's), ou-mvlp, gait3d or grew.")
     ] = "plain",
+    training: Annotated[
+        int | None,
+        typer.Option("--training", min=0, help="lt, cross-view: the first 24, 62 or 74 (default) people are not tested."),
+    ] = None,
     as_published: AsPublishedOption = False,
     metric: Annotated[str | None, typer.Option("--metric", help="cosine or euclidean.")] = None,
-    exclude: Annotated[str | None, typer.Option("--exclude", help="same-recording, same-window, overlap or nothing.")] = None,
+    exclude: Annotated[
+        str | None, typer.Option("--exclude", help="same-recording, same-window, overlap, same-view or nothing.")
+    ] = None,
     unit: Annotated[str | None, typer.Option("--unit", help="Rank tracks or windows.")] = None,
     top: Annotated[int | None, typer.Option("--top", min=1, help="Ranks to write.")] = None,
     form: Annotated[str | None, typer.Option("--form", help="mean over a window's frames, or sc: concatenated.")] = None,
+    frames: FramesOption = False,
+    faces: FacesOption = False,
 ) -> None:
     """Rank the gallery for every probe: matches/PROBE-GALLERY/ with metrics, rankings and a report.
 
     Without --probe and --gallery every track is ranked against the tracks of other recordings.
     """
-    if protocol not in {"plain", "cme"}:
-        raise typer.BadParameter(f"{protocol!r}: there are plain and cme", param_hint="--protocol")
+    known = ("plain", "lt", "cross-view", "cve", "cme", "ou-mvlp", "gait3d", "grew")
+    if protocol not in known:
+        raise typer.BadParameter(f"{protocol!r}: there are {', '.join(known)}", param_hint="--protocol")
     given = {"match.metric": metric, "match.exclude": exclude, "match.unit": unit, "match.top": top, "encode.form": form}
     session = _session(common, given)
-    session.match(probe or "", gallery or "", name, encoder=encoder, protocol=protocol, as_published=as_published)
+    session.match(
+        probe or "",
+        gallery or "",
+        name,
+        encoder=encoder,
+        protocol=protocol,
+        training=training,
+        as_published=as_published,
+        frames=_frames(frames, faces),
+    )
     _end()
 
 
@@ -304,6 +324,108 @@ def demo(
     _end()
 
 
+gallery = typer.Typer(no_args_is_help=True, help="People who are known: add, list, remove, rename, merge.")
+app.add_typer(gallery, name="gallery", rich_help_panel="All in one")
+
+FileOption = Annotated[
+    Path | None, typer.Option("--gallery", metavar="FILE", help="The gallery (default: gallery.h5 in the work folder).")
+]
+PersonArgument = Annotated[str, typer.Argument(metavar="NAME", help="Who it is.")]
+WithOption = Annotated[
+    str | None,
+    typer.Option("--name", help="Encoder by name: shipped, or a model of the work folder (default: the gallery's own)."),
+]
+RateOption = Annotated[float, typer.Option("--far", min=1e-6, max=0.5, help="Share of strangers that may be taken for somebody.")]
+
+
+@command("", gallery)
+def add(
+    common: Common,
+    person: PersonArgument,
+    videos: VideosArgument,
+    file: FileOption = None,
+    name: WithOption = None,
+    encoder: EncoderOption = None,
+) -> None:
+    """Enrol somebody with videos in which they walk."""
+    _end(_session(common, {}).enrol(file, person, videos, name, encoder))
+
+
+@command("", gallery)
+def list_(common: Common, file: FileOption = None, far: RateOption = 0.05) -> None:
+    """Who is in the gallery, and how it is calibrated."""
+    _session(common, {}).list_gallery(file, far)
+
+
+@command("", gallery)
+def remove(common: Common, person: PersonArgument, file: FileOption = None) -> None:
+    """Take somebody out: nothing of them stays in the file."""
+    _session(common, {}).change_gallery(file, "remove", person)
+
+
+@command("", gallery)
+def rename(
+    common: Common, person: PersonArgument, new: Annotated[str, typer.Argument(metavar="NEW")], file: FileOption = None
+) -> None:
+    """Give somebody another name."""
+    _session(common, {}).change_gallery(file, "rename", person, new)
+
+
+@command("", gallery)
+def merge(
+    common: Common,
+    person: PersonArgument,
+    others: Annotated[list[str] | None, typer.Argument(metavar="OTHER...", help="Names, or gallery files.")] = None,
+    file: FileOption = None,
+) -> None:
+    """Make one of several people; another gallery file brings everybody who is in it."""
+    _session(common, {}).change_gallery(file, "merge", person, others or [])
+
+
+@command("All in one")
+def identify(
+    common: Common,
+    videos: Annotated[list[Path] | None, typer.Argument(metavar="VIDEOS...", help="Video files, or folders of them.")] = None,
+    file: FileOption = None,
+    far: RateOption = 0.05,
+    name: WithOption = None,
+    encoder: EncoderOption = None,
+    top: Annotated[int | None, typer.Option("--top", min=1, help="Names to list for each track.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="For identities.csv and .json (default: identified/ in the work folder)."),
+    ] = None,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also write each video with boxes, skeletons and names.")] = False,
+    watch: Annotated[
+        Path | None, typer.Option("--watch", metavar="DIR", help="Go on with the videos that come into this folder.")
+    ] = None,
+    stop_after: Annotated[
+        float | None, typer.Option("--stop-after", metavar="SECONDS", help="End --watch when nothing came for so long.")
+    ] = None,
+    live: Annotated[
+        str | None, typer.Option("--live", metavar="CAMERA_OR_FILE", help="Name people while it plays: 0 is the first camera.")
+    ] = None,
+) -> None:
+    """Who is who in these videos, by a gallery; strangers are `unknown`."""
+    if not videos and watch is None and live is None:
+        raise typer.BadParameter("name videos, or --watch, or --live", param_hint="VIDEOS...")
+    session = _session(common, {"match.top": top})
+    _end(
+        session.identify(
+            videos or [],
+            file,
+            name=name,
+            encoder=encoder,
+            rate=far,
+            out=out,
+            overlays=overlay,
+            watch=watch,
+            live=live,
+            stop_after=stop_after,
+        )
+    )
+
+
 @command("All in one")
 def synth(
     common: Common,
@@ -325,6 +447,20 @@ def synth(
         "synth.seconds": seconds,
     }
     _session(replace(common, work=folder), given).synth(folder)
+    _end()
+
+
+@command("Look")
+def report(
+    common: Common,
+    probe: ProbeOption = None,
+    gallery: GalleryOption = None,
+    name: NameOption = None,
+    frames: FramesOption = False,
+    faces: FacesOption = False,
+) -> None:
+    """The report of a comparison once more, such as with stills of the videos (--frames)."""
+    _session(common, {}).match(probe or "", gallery or "", name, frames=_frames(frames, faces))
     _end()
 
 
@@ -364,6 +500,10 @@ def _session(common: Common, given: dict[str, Any]) -> "Session":
     overrides = [*(common.set_ or ()), *(f"{k}={json.dumps(v)}" for k, v in named.items() if v is not None)]
     console = Console(level=common.verbose - common.quiet)
     return Session(Work(common.work), load(common.config, overrides), console, common.jobs or min(cores(), 8))
+
+
+def _frames(frames: bool, faces: bool) -> Any:
+    return ("plain" if faces else "blurred") if frames or faces else None
 
 
 def _numbers(option: str, text: str | None) -> list[int] | None:

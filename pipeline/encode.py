@@ -13,9 +13,9 @@ from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import digest, replacing, sha256
 from gaitreid.pipeline.train import DESCRIPTION, LOG, WEIGHTS, device, load, skeleton_of
 from gaitreid.pipeline.work import Work, is_current, provenance
-from gaitreid.pose.arrays import specs
+from gaitreid.pose.arrays import FloatArray, specs
 from gaitreid.pose.errors import UsageError
-from gaitreid.pose.skeleton import mapping
+from gaitreid.pose.skeleton import Skeleton, mapping
 from gaitreid.reid.records import Embeddings, Sequences, Tracks
 from gaitreid.reid.whiten import Moments
 
@@ -75,10 +75,15 @@ def prepared(work: Work, name: str) -> tuple[Any, Moments, Sequences]:
                 "split as it was trained, or train it again"
             )
     target = skeleton_of(description)
-    if target.joints != sequences.skeleton.joints:  # an encoder of other data: joints are carried over by name
-        carried = np.einsum("kj,fjc->fkc", mapping(sequences.skeleton, target), sequences.xyz).astype(np.float32)
-        sequences = replace(sequences, xyz=carried, skeleton=target)
-    return encoder, moments, sequences
+    xyz = in_joints(sequences.xyz, sequences.skeleton, target)
+    return encoder, moments, replace(sequences, xyz=xyz, skeleton=target)
+
+
+def in_joints(xyz: FloatArray, own: Skeleton, target: Skeleton) -> FloatArray:
+    """Frames (F, J, 3) in the joints of another skeleton, carried over by name: an encoder may be of other data."""
+    if target.joints == own.joints:
+        return xyz
+    return np.asarray(np.einsum("kj,fjc->fkc", mapping(own, target), xyz), dtype=np.float32)
 
 
 def adopt(work: Work, source: Path, name: str) -> None:

@@ -75,7 +75,7 @@ def extract(
     tasks = [Job(video, stem, work, config, labeller(video), overwrite) for stem, video in named.items()]
     summary, tracks, width = Summary(), 0, max(map(len, named))
     with console.progress("extract", len(tasks), "videos") as progress:
-        for count, outcome in enumerate(each(_extract_one, tasks, jobs), 1):
+        for count, outcome in enumerate(each(extract_one, tasks, jobs), 1):
             tracks += outcome.tracks
             (summary.skipped if outcome.skipped else summary.done).append(outcome.stem)
             (console.detail if outcome.skipped and not outcome.reason else console.say)(f"{outcome.stem:{width}}  {outcome.line}")
@@ -125,8 +125,8 @@ def stems(videos: Sequence[Path]) -> dict[str, Path]:
     return result
 
 
-def _extract_one(job: Job) -> Outcome:
-    """Runs in a worker: one video to its file."""
+def extract_one(job: Job) -> Outcome:
+    """Runs in a worker: one video to its file, unless that is up to date."""
     target = job.work.pose2d(job.stem)
     digest = sha256(job.video)
     if not job.overwrite:
@@ -134,7 +134,7 @@ def _extract_one(job: Job) -> Outcome:
         if kept:
             return kept
     try:
-        extraction = extract_video(job.video, job.config, _estimators(job.config.pose, job.config.silhouettes))
+        extraction = extract_video(job.video, job.config, estimators(job.config.pose, job.config.silhouettes))
     except ItemError as error:
         _write_nothing(job, target, digest, error)
         return Outcome(job.stem, error.reason, f"{error.reason}: {error}", 0, False)
@@ -144,7 +144,7 @@ def _extract_one(job: Job) -> Outcome:
 
 
 @cache
-def _estimators(name: str, masks: bool) -> Estimators:
+def estimators(name: str, masks: bool) -> Estimators:
     """Those of this worker, which stay from video to video."""
     return Estimators(plugins.load("pose", name), masks)
 

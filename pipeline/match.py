@@ -13,15 +13,18 @@ import yaml
 from gaitreid import __version__
 from gaitreid.pipeline import store
 from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.evidence import Frames, evidence
 from gaitreid.pipeline.files import replacing, sha256, write_json, write_text
 from gaitreid.pipeline.plugins import section
 from gaitreid.pipeline.protocols import halves
 from gaitreid.pipeline.report import render
+from gaitreid.pipeline.searches import PROTOCOLS, SUBMITTED, Search, headline, searches, submission
 from gaitreid.pipeline.train import DESCRIPTION
 from gaitreid.pipeline.work import Work, provenance
 from gaitreid.pose.errors import UsageError
+from gaitreid.reid.compare import item_tracks
 from gaitreid.reid.config import MatchConfig
-from gaitreid.reid.match import CSV_COLUMNS, rank, ranking_rows
+from gaitreid.reid.match import CSV_COLUMNS, Matches, rank, ranking_rows
 from gaitreid.reid.metrics import evaluate
 from gaitreid.reid.records import Embeddings, Sequences
 from gaitreid.reid.select import select
@@ -42,6 +45,7 @@ def match(
     protocol: str = "plain",
     among: str = "",
     notes: Sequence[str] = (),
+    frames: Frames | None = None,
 ) -> Path:
     """Rank the gallery for every probe and say how often it is right; the path of the report.
 
@@ -49,18 +53,79 @@ def match(
         protocol: its name, in the figures and before the folder's name.
         among: a selector that both sides are cut down to.
         notes: what a reader must know beside what the data show.
+        frames: whether the report has stills of the videos, and whether heads in them are blurred.
     """
     embeddings = store.read(source, "embeddings", Embeddings, "/embeddings")
     probes, items = (np.intersect1d(select(embeddings, side), select(embeddings, among)) for side in (probe, gallery))
-    matches = rank(embeddings, probes, items, config)
-    names = {"protocol": protocol, "probe": probe or "all", "gallery": gallery or "all", "model": embeddings.encoder}
+    search = Search(probe, gallery, probes, items, exclude=config.exclude, notes=tuple(notes))
+    return _search(work, config, source, embeddings, search, console, seed=seed, protocol=protocol, frames=frames)
+
+
+def by_protocol(
+    work: Work,
+    config: MatchConfig,
+    source: Path,
+    protocol: str,
+    console: Console,
+    *,
+    seed: int,
+    training: int,
+    probe: str = "",
+    gallery: str = "",
+    frames: Frames | None = None,
+) -> Path:
+    """Every search of a data set's protocol; the path of the last report.
+
+    Args:
+        training, probe, gallery: as of `gaitreid.pipeline.searches.searches`.
+    """
+    embeddings = store.read(source, "embeddings", Embeddings, "/embeddings")
+    report, lines = Path(), []
+    found = searches(protocol, embeddings, training, probe, gallery)
+    if protocol == "grew":
+        config = replace(config, top=max(config.top, SUBMITTED))
+    for search in found:
+        report = _search(work, config, source, embeddings, search, console, seed=seed, protocol=protocol, frames=frames)
+        rank1 = json.loads((report.parent / "metrics.json").read_text(encoding="utf-8"))["rank1"]
+        lines.append(f"{search.probe} {rank1:.1%}" if rank1 is not None else f"{search.probe} -")
+    console.say(f"{protocol}: Rank-1 by probes: {', '.join(lines)}")
+    return report
+
+
+def _search(
+    work: Work,
+    config: MatchConfig,
+    source: Path,
+    embeddings: Embeddings,
+    search: Search,
+    console: Console,
+    *,
+    seed: int,
+    protocol: str,
+    frames: Frames | None = None,
+) -> Path:
+    """One search to its folder."""
+    config = replace(config, exclude=search.exclude)  # type: ignore[arg-type]
+    matches = rank(embeddings, search.probes, search.items, config)
+    names = {
+        "protocol": protocol,
+        "probe": search.probe or "all",
+        "gallery": search.gallery or "all",
+        "model": embeddings.encoder,
+    }
     metrics = {**names, **evaluate(matches, seed=seed)}
-    folder = work.match(probe, gallery, "" if protocol == "plain" else protocol)
+    if protocol in PROTOCOLS:
+        own = headline(search, matches, seed)
+        pooled = {name: metrics[name] for name in own if name in metrics and name.startswith(("rank", "map"))}
+        metrics = {**metrics, **own, "ci95": {**metrics["ci95"], **own.get("ci95", {})}, "pooled": pooled}
+    folder = work.match(search.probe, search.gallery, "" if protocol == "plain" else protocol)
     store.write(folder / "ranking.h5", "ranking", {"/ranking": matches.ranking}, provenance(config, sha256(source)))
     with replacing(folder / "ranking.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(CSV_COLUMNS)
         rows.writerows(ranking_rows(matches.ranking, embeddings))
+    if protocol == "grew":
+        console.say(f"match: {submission(folder / 'submission.csv', matches, embeddings)}")
     write_json(folder / "metrics.json", metrics)
     facts = {
         "gaitreid": __version__,
@@ -68,8 +133,15 @@ def match(
         "embeddings": f"SHA-256 {sha256(source)[:16]}",
         "seed": str(seed),
     }
-    notes = [*notes, *_notes(work, embeddings, matches.subject.tolist())]
-    report = write_text(folder / "report.html", render(metrics, matches, embeddings, notes=notes, provenance=facts))
+    notes = [*search.notes, *_notes(work, embeddings, matches)]
+    if search.holes:
+        notes.append(f"{search.holes} recordings that the protocol has are not there: cells are shares of those that are")
+    pairs = []
+    if work.sequences.exists():
+        sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
+        pairs = evidence(work, embeddings, matches, sequences, frames=frames)
+    page = render(metrics, matches, embeddings, notes=notes, provenance=facts, evidence=pairs)
+    report = write_text(folder / "report.html", page)
     console.say(f"match: {names['probe']} against {names['gallery']}: {_line(metrics)}")
     for note in notes:
         console.say(f"match: note: {note}")
@@ -132,12 +204,27 @@ def _line(metrics: dict[str, object]) -> str:
     return f"Rank-1 {metrics['rank1']:.1%}{spread}, mAP {metrics['map']:.1%}, {sizes}"
 
 
-def _notes(work: Work, embeddings: Embeddings, probes: list[str]) -> Iterator[str]:
+def _notes(work: Work, embeddings: Embeddings, matches: Matches) -> Iterator[str]:
     """What a reader must know to trust the figures."""
-    path = work.model(embeddings.encoder) / DESCRIPTION
-    description = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    shared = sorted({s for s in probes if s} & set(description.get("subjects", [])))
+    description = _description(work, embeddings.encoder)
+    probes = set(matches.subject.tolist()) - {""}
+    shared = sorted(probes & set(description.get("subjects", [])))
     if shared:
-        share = f"{len(shared)} of the {len({s for s in probes if s})} probe subjects"
         kind = "labelled" if section(description["model"]) == "supervised" else "unlabelled"
-        yield f"the encoder was trained on {kind} windows of {share}: for people it has never seen figures may be lower"
+        yield (
+            f"the encoder was trained on {kind} windows of {len(shared)} of the {len(probes)} probe subjects: "
+            "for people it has never seen figures may be lower"
+        )
+    config, ranking = matches.config, matches.ranking
+    if config.exclude != "same-recording":
+        track = item_tracks(embeddings, config.unit)
+        recordings = [set(embeddings.recording[track[side]].tolist()) for side in (ranking.probe, ranking.gallery)]
+        if both := len(recordings[0] & recordings[1]):
+            yield f"probe and gallery share {both} recordings (--exclude {config.exclude}): figures are too good"
+            if config.unit == "window" and config.exclude in {"same-window", "nothing", "same-view"}:
+                yield "windows of a recording overlap: the nearest may well hold frames of the probe itself"
+
+
+def _description(work: Work, encoder: str) -> dict[str, Any]:
+    path = work.model(encoder) / DESCRIPTION
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}) or {}

@@ -8,7 +8,7 @@ import numpy as np
 from gaitreid.pipeline import store
 from gaitreid.pipeline.files import replacing
 from gaitreid.pipeline.work import Work
-from gaitreid.pose.arrays import IntArray
+from gaitreid.pose.arrays import FloatArray, IntArray
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.video import Image, cut, frames
 from gaitreid.reid.records import Embeddings, Ranking
@@ -72,12 +72,12 @@ def _cutout(work: Work, video: str, track: int) -> Image:
     if source.exists():
         whole = next(f.image for f in frames(source, max_fps=float("inf"))[1] if f.index == found.frame[n])
     image, shift = cut(whole, (box[:2] + box[2:]) / 2, scale, TILE_WIDTH, TILE_HEIGHT)
-    _draw(image, found, n, scale, shift)
+    draw_bones(image, found, n, scale, shift)
     return image
 
 
-def _draw(image: Image, track: Track2D, n: int, scale: float, shift: np.ndarray) -> None:
-    """Bones, left ones blue and right ones orange."""
+def draw_bones(image: Image, track: Track2D, n: int, scale: float, shift: FloatArray) -> None:
+    """Bones of a track's n-th frame, left ones blue and right ones orange; a point p lies at p * scale + shift."""
     places: IntArray = np.rint(track.xy[n] * scale + shift).astype(int)
     names = track.skeleton.joints
     for a, b in track.skeleton.edges:

@@ -1,23 +1,29 @@
-"""The report of one matching: a single HTML page that needs no network and no script. Shows labels and figures, no frames."""
+"""The report of one matching: a single HTML page that needs no network, and a script only to move its skeletons."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jinja2
 import numpy as np
 
+from gaitreid.pose.arrays import FloatArray
 from gaitreid.reid.compare import ranking_tracks
 from gaitreid.reid.match import Matches
-from gaitreid.reid.metrics import chance_cmc, cmc, first_hits
+from gaitreid.reid.metrics import chance_cmc, cmc, first_hits, roc
 from gaitreid.reid.records import Embeddings
+
+if TYPE_CHECKING:
+    from gaitreid.pipeline.evidence import Pair
 
 RANKS = 20  # of the curve
 SHOWN = 10  # candidates a probe
 PAGE, PAGES = 50, 20  # probes a table, and tables
 CONFUSIONS = 10
+OPEN = 2  # pairs of the evidence that are shown at once, of each kind
+ROC_POINTS = 200
 
 
 def render(
@@ -27,6 +33,7 @@ def render(
     *,
     notes: Iterable[str] = (),
     provenance: Mapping[str, str] | None = None,
+    evidence: "Sequence[Pair]" = (),
 ) -> str:
     """The whole page.
 
@@ -34,6 +41,7 @@ def render(
         metrics: what goes into metrics.json: `reid.metrics.evaluate`, and the names `protocol, probe, gallery, model`.
         notes: what a reader must know to trust the figures, a sentence each.
         provenance: name -> value, shown at the end: version, seed, hashes.
+        evidence: pairs to be looked at, as `pipeline.evidence.evidence` picks them.
     """
     probes = list(_probes(matches, embeddings))
     return page("report.html.j2").render(
@@ -49,6 +57,10 @@ def render(
         gallery_views=sorted({view for row in (metrics["by_view"] or {}).values() for view in row}),
         notes=[*notes, *_own_notes(metrics)],
         provenance=provenance or {},
+        roc=_roc(matches, metrics["eer"]),
+        evidence=[(kind, [(k, p) for k, p in enumerate(evidence) if p.kind == kind]) for kind in ("miss", "hit", "pair")],
+        payload=_payload(evidence),
+        open=OPEN,
     )
 
 
@@ -117,20 +129,52 @@ class Curve:
     @property
     def grid(self) -> list[tuple[int, float]]:
         """Per cent and height of the horizontal lines."""
-        return [(p, height(p / 100)) for p in range(0, 101, 20)]
+        return _grid()
+
+
+@dataclass(frozen=True)
+class Roc:
+    """An ROC in the coordinates of the drawing (480 x 300), the false accept rate on a logarithmic axis.
+
+    Attributes:
+        points: at most ROC_POINTS of its corners.
+        chance: points of the line of those who toss a coin.
+        ticks: rates that the axis names.
+        equal: where the two errors are equal.
+        genuine, impostors: pairs that it is counted over.
+    """
+
+    points: list[tuple[float, float]]
+    chance: list[tuple[float, float]]
+    ticks: list[tuple[str, float]]
+    equal: tuple[float, float]
+    genuine: int
+    impostors: int
+
+    LOWEST: ClassVar = 1e-3
+
+    @property
+    def grid(self) -> list[tuple[int, float]]:
+        """Per cent and height of the horizontal lines."""
+        return _grid()
+
+
+def _grid() -> list[tuple[int, float]]:
+    return [(p, height(p / 100)) for p in range(0, 101, 20)]
 
 
 def _probes(matches: Matches, embeddings: Embeddings) -> Iterator[Probe]:
     probe_tracks, found = ranking_tracks(matches.ranking, embeddings)
     firsts = first_hits(matches.hit_probe, matches.hit_rank, len(probe_tracks))
     for track, items, distances, first in zip(probe_tracks, found, matches.ranking.distance, firsts, strict=True):
-        probe = _item(embeddings, track)
+        probe = item(embeddings, track)
         pairs = zip(items[:SHOWN], distances[:SHOWN], strict=True)
-        candidates = [_item(embeddings, item, float(distance), probe.subject) for item, distance in pairs if item >= 0]
+        candidates = [item(embeddings, row, float(distance), probe.subject) for row, distance in pairs if row >= 0]
         yield Probe(probe, int(first), candidates)
 
 
-def _item(embeddings: Embeddings, row: int, distance: float = 0.0, wanted: str = "") -> Item:
+def item(embeddings: Embeddings, row: int, distance: float = 0.0, wanted: str = "") -> Item:
+    """A track by its row; it is a hit where its subject is the one wanted."""
     subject = str(embeddings.subject[row])
     return Item(str(embeddings.video[row]), int(embeddings.track[row]), subject, distance, bool(wanted) and subject == wanted)
 
@@ -169,6 +213,51 @@ def _curve(matches: Matches, interval: list[float] | None) -> Curve | None:
 def height(share: float) -> float:
     """Where a share is drawn, from the top."""
     return Curve.BOTTOM - share * (Curve.BOTTOM - Curve.TOP)
+
+
+def _across(rate: FloatArray) -> FloatArray:
+    """Where a false accept rate is drawn, from the left; those below the axis at its end."""
+    share = 1 - np.log10(np.maximum(rate, Roc.LOWEST)) / np.log10(Roc.LOWEST)
+    return np.asarray(Curve.LEFT + share * (Curve.RIGHT - Curve.LEFT))
+
+
+def _roc(matches: Matches, equal: float | None) -> Roc | None:
+    """The ROC over pairs, None where it is not defined."""
+    far, tar = roc(matches.verification)
+    if not len(far) or equal is None:
+        return None
+    first = max(int(np.searchsorted(far, Roc.LOWEST, "right")) - 1, 0)  # the last corner at or left of the axis
+    x, y = _across(far[first:]), Curve.BOTTOM - tar[first:] * (Curve.BOTTOM - Curve.TOP)
+    if len(x) > ROC_POINTS:  # evenly along the line, so that no bend is lost
+        way = np.concatenate([[0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+        kept = np.unique(np.searchsorted(way, np.linspace(0, way[-1], ROC_POINTS)))
+        x, y = x[kept], y[kept]
+    rates = np.logspace(np.log10(Roc.LOWEST), 0, 40)
+    marks = np.array([0.001, 0.01, 0.1, 1])
+    return Roc(
+        points=list(zip(x.tolist(), y.tolist(), strict=True)),
+        chance=list(zip(_across(rates).tolist(), map(height, rates.tolist()), strict=True)),
+        ticks=[(f"{100 * mark:g} %", place) for mark, place in zip(marks.tolist(), _across(marks).tolist(), strict=True)],
+        equal=(float(_across(np.array(equal))), height(1 - equal)),
+        genuine=int(matches.verification.genuine[-1]),
+        impostors=matches.verification.impostors,
+    )
+
+
+def _payload(evidence: "Sequence[Pair]") -> dict[str, Any] | None:
+    """What the page's script draws from; it holds no name."""
+    if not evidence:
+        return None
+    stage = evidence[0].stage
+    return {
+        "joints": stage.joints,
+        "edges": stage.edges,
+        "head": stage.head,
+        "fps": stage.fps,
+        "ahead": stage.ahead,
+        "unit": stage.unit,
+        "pairs": [[figure.xyz for figure in pair.figures] for pair in evidence],
+    }
 
 
 def _own_notes(metrics: Mapping[str, Any]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gaitreid.pose.arrays import Record
 from gaitreid.pose.records import Silhouettes, Track2D, Track3D
-from gaitreid.reid.records import Embeddings, Ranking, Sequences
+from gaitreid.reid.records import Cohort, Embeddings, Gallery, Ranking, Sequences
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ SCHEMAS: dict[str, Schema] = {
     "pose3d": Schema("1.0", {"/tracks/*": Track3D}),
     "sequences": Schema("1.0", {"/sequences": Sequences}),
     "embeddings": Schema("1.0", {"/embeddings": Embeddings}),
+    "gallery": Schema("1.0", {"/gallery": Gallery, "/cohort": Cohort}),
     "ranking": Schema("1.0", {"/ranking": Ranking}),
     "truth": Schema("1.0", {"/tracks/*": Track2D, "/tracks3d/*": Track3D}),
 }

@@ -3,12 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.jobs import Summary
 from gaitreid.pipeline.work import Work
-from gaitreid.pose.errors import UsageError
+from gaitreid.pose.errors import EmptyError, UsageError
+
+if TYPE_CHECKING:
+    from gaitreid.pipeline.clips import Recogniser
+    from gaitreid.pipeline.evidence import Frames
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,9 @@ class Session:
     def encode(self, name: str | None = None, encoder: Path | None = None) -> Path:
         """Windows to vectors, by a model that is trained first where there is none of this name.
 
+        Where none is named and none of the configured kind is trained here, the one that comes with the package is taken, if the
+        windows are such as it takes.
+
         Args:
             encoder: a folder models/NAME of another work folder, which is copied here first.
         """
@@ -90,7 +98,7 @@ class Session:
         from gaitreid.pipeline.train import is_trained, train
 
         self.split()
-        name = self._model(name, encoder)
+        name = self._model(name, encoder, shipped=True)
         if not is_trained(self.work, name):
             self.console.say(f"train: there is no model '{name}' in {self.work.root} yet")
             train(self.work, self.to_train(name), name, self.console)
@@ -129,10 +137,19 @@ class Session:
 
         return replace(self.config, train=replace(self.config.train, model=name)) if name in names("encoder") else self.config
 
-    def _model(self, name: str | None, encoder: Path | None) -> str:
-        """Name of the model in force; one of another work folder is copied here first."""
+    def _model(self, name: str | None, encoder: Path | None, *, shipped: bool = False) -> str:
+        """Name of the model in force; one of another work folder, or that of the package, is copied here first."""
+        from gaitreid.pipeline import shipped as package
+        from gaitreid.pipeline import store
         from gaitreid.pipeline.encode import adopt
+        from gaitreid.pipeline.train import is_trained
+        from gaitreid.reid.records import Sequences
 
+        if name is None and encoder is None and shipped and not is_trained(self.work, self.config.train.model):
+            sequences = store.read(self.work.sequences, "sequences", Sequences, "/sequences")
+            name = package.NAME if package.takes(sequences) else None
+        if name == package.NAME and encoder is None:
+            encoder = package.folder()
         name = name or (encoder.name if encoder else self.config.train.model)
         if encoder:
             adopt(self.work, encoder, name)
@@ -159,17 +176,147 @@ class Session:
         *,
         encoder: Path | None = None,
         protocol: str = "plain",
+        training: int | None = None,
         as_published: bool = False,
+        frames: "Frames | None" = None,
     ) -> Path:
-        """Vectors to rankings and a report; the path of the report."""
-        from gaitreid.pipeline.match import cme, match
+        """Vectors to rankings and a report; the path of the (last) report.
 
+        Args:
+            training: people of CASIA-B who are not tested by lt and cross-view, from the first.
+            frames: whether the report has stills of the videos, and whether heads in them are blurred.
+        """
+        from gaitreid.pipeline.match import by_protocol, cme, match
+        from gaitreid.pipeline.searches import PROTOCOLS, TRAINING
+
+        if protocol in {"cme", "cve"} and encoder:
+            raise UsageError(f"--protocol {protocol} trains its own encoder: leave --encoder away")
         if protocol == "cme":
-            if encoder:
-                raise UsageError("--protocol cme trains its own encoder: leave --encoder away")
             return cme(self, name, as_published=as_published)
+        if protocol == "cve":
+            return self.recognise(name, protocol="cve", as_published=as_published)
+        if protocol in PROTOCOLS:
+            embeddings = self.encode(name, encoder)
+            return by_protocol(
+                self.work,
+                self.config.match,
+                embeddings,
+                protocol,
+                self.console,
+                seed=self.config.seed,
+                training=TRAINING if training is None else training,
+                probe=probe,
+                gallery=gallery,
+                frames=frames,
+            )
         embeddings = self.encode(name, encoder)
-        return match(self.work, self.config.match, embeddings, probe, gallery, self.console, seed=self.config.seed)
+        return match(self.work, self.config.match, embeddings, probe, gallery, self.console, seed=self.config.seed, frames=frames)
+
+    def enrol(self, gallery: Path | None, person: str, videos: Sequence[Path], name: str | None, encoder: Path | None) -> Summary:
+        """Videos of somebody into a gallery."""
+        from gaitreid.pipeline import gallery as galleries
+        from gaitreid.pipeline.clips import clips
+
+        path = self.gallery(gallery)
+        galleries.check_name(person)
+        recogniser, summary = self._recogniser(path, name, encoder), Summary()
+        if path.exists():
+            galleries.check_encoder(galleries.read(path).gallery, recogniser, path)
+        found = [c for c in clips(self.work, videos, recogniser, self.console, summary, jobs=self.jobs) if c.people]
+        if not found:
+            raise EmptyError("gallery: nobody walks long enough in these videos: the lines above say why")
+        book = galleries.add(path, person, found, recogniser, self.console)
+        one = next(p for p in book.people if p.name == person)
+        self.console.say(
+            f"gallery: '{person}' has {one.tracks} tracks of {one.videos} videos; {len(book.people)} people in {path}"
+        )
+        return summary
+
+    def identify(
+        self,
+        videos: Sequence[Path],
+        gallery: Path | None,
+        *,
+        name: str | None = None,
+        encoder: Path | None = None,
+        rate: float,
+        out: Path | None = None,
+        overlays: bool = False,
+        watch: Path | None = None,
+        live: str | None = None,
+        stop_after: float | None = None,
+    ) -> Summary:
+        """Who is in these videos, in those that come into a folder, or before a camera."""
+        from gaitreid.pipeline import gallery as galleries
+        from gaitreid.pipeline.identify import Naming
+        from gaitreid.pipeline.watch import follow, identify
+
+        path = self.gallery(gallery)
+        book = galleries.read(path)
+        recogniser = self._recogniser(path, name, encoder)
+        naming = Naming(book, path, recogniser, rate, self.config.match.top)
+        if live is not None:
+            follow(live, recogniser, naming, self.console)
+            return Summary()
+        return identify(
+            self.work,
+            videos,
+            recogniser,
+            naming,
+            self.console,
+            folder=out or self.work.root / "identified",
+            gallery=path,
+            jobs=self.jobs,
+            overlays=overlays,
+            watch=watch,
+            stop_after=stop_after,
+        )
+
+    def list_gallery(self, gallery: Path | None, rate: float) -> None:
+        """Who is in a gallery."""
+        from gaitreid.pipeline import gallery as galleries
+
+        path = self.gallery(gallery)
+        book = galleries.read(path)
+        wide = max((len(p.name) for p in book.people), default=0)
+        for person in book.people:
+            self.console.say(f"{person.name:{wide}}  {person.tracks} tracks, {person.videos} videos, {person.windows} windows")
+        of = book.gallery
+        self.console.say(
+            f"{path}: {len(book.people)} people; encoder '{of.encoder}', SHA-256 {of.weights[:16]}; {book.metric} distance"
+        )
+        try:
+            self.console.say(f"calibration: {book.describe(rate)}")
+        except UsageError as error:
+            self.console.say(f"calibration: none: {error}")
+
+    def change_gallery(self, gallery: Path | None, how: str, person: str, *others: Any) -> None:
+        """Remove, rename or merge somebody."""
+        from gaitreid.pipeline import gallery as galleries
+
+        path = self.gallery(gallery)
+        book = getattr(galleries, how)(path, person, *others)
+        self.console.say(f"gallery: {len(book.people)} people in {path}: {', '.join(p.name for p in book.people) or 'nobody'}")
+
+    def gallery(self, path: Path | None) -> Path:
+        """Where the gallery is."""
+        return path or self.work.root / "gallery.h5"
+
+    def _recogniser(self, gallery: Path, name: str | None, encoder: Path | None) -> "Recogniser":
+        """The encoder that is named, else that of the gallery, else the one that comes with the package."""
+        from gaitreid.pipeline import gallery as galleries
+        from gaitreid.pipeline.clips import Recogniser
+        from gaitreid.pipeline.shipped import NAME, folder
+
+        if encoder:
+            return Recogniser(encoder, encoder.name, self.config)
+        if not name:
+            name = galleries.read(gallery).gallery.encoder if gallery.exists() else NAME
+        if name == NAME:
+            return Recogniser(folder(), NAME, self.config)
+        if not self.work.model(name).is_dir():
+            raise UsageError(f"there is no model '{name}' in {self.work.root}: --encoder FOLDER names one that is elsewhere")
+        return Recogniser(self.work.model(name), name, self.config)
 
     def synth(self, folder: Path) -> list[Path]:
         """Rendered walkers."""

@@ -25,12 +25,15 @@ R = TypeVar("R", bound=Record)
 Attribute = str | int | float | bool
 
 
-def write(path: Path, schema: str, groups: Mapping[str, Record], attributes: Mapping[str, Attribute]) -> Path:
+def write(
+    path: Path, schema: str, groups: Mapping[str, Record], attributes: Mapping[str, Attribute], *, private: bool = False
+) -> Path:
     """Write a file of one schema, whole or not at all.
 
     Args:
         groups: group path (such as `/tracks/000001`) -> record.
         attributes: of the root; texts, numbers, truth values. Lists and maps go in as JSON text.
+        private: whether only the owner may read it.
     """
     parents = {pattern.rsplit("/", 1)[0] for pattern in SCHEMAS[schema].groups if pattern.endswith("/*")}
     with replacing(path) as temporary, h5py.File(temporary, "w", libver=("earliest", "v110")) as file:
@@ -44,6 +47,8 @@ def write(path: Path, schema: str, groups: Mapping[str, Record], attributes: Map
             if _record_class(schema, name) is not type(record):
                 raise FormatError(f"{path}: schema {schema} has no {type(record).__name__} at {name}")
             _write_record(file.create_group(name) if name not in file else file[name], record)
+        if private:
+            temporary.chmod(0o600)
     return path
 
 

@@ -9,6 +9,7 @@ log.jsonl            one line an epoch
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import replacing, write_text
 from gaitreid.pipeline.work import Work
-from gaitreid.pose.arrays import BoolArray, IntArray
+from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.skeleton import Skeleton
 from gaitreid.reid.records import Sequences
@@ -28,6 +29,7 @@ from gaitreid.reid.select import select
 from gaitreid.reid.whiten import Moments
 
 MOMENTS = "vectors."  # before the names of the moments, beside the encoder's own tensors
+COHORT = 100
 WEIGHTS, CHECKPOINT, DESCRIPTION, LOG = "encoder.safetensors", "checkpoint.pt", "config.yaml", "log.jsonl"
 
 
@@ -83,17 +85,29 @@ def load(folder: Path) -> tuple[Any, Moments, dict[str, Any]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    description = _read_description(folder)
-    if not description:
-        raise FormatError(f"{folder}: has no {DESCRIPTION}: train the model again")
+    description, _ = describe(folder)
     try:
         encoder = _build(description)
         tensors = load_file(folder / WEIGHTS)
-        moments = Moments(**{key: tensors.pop(MOMENTS + key).numpy() for key in ("mean", "covariance")})
+        moments = Moments(
+            **{key.removeprefix(MOMENTS): tensors.pop(key).float().numpy() for key in list(tensors) if key.startswith(MOMENTS)}
+        )
         encoder.load_state_dict(tensors)
     except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise FormatError(f"{folder}: not a whole model ({error}): train it again") from error
     return encoder, moments, description
+
+
+def describe(folder: Path) -> tuple[dict[str, Any], Skeleton]:
+    """What a model was trained on (config.yaml), and the skeleton that it takes.
+
+    Raises:
+        FormatError: the folder holds no model.
+    """
+    description = _read_description(folder)
+    if not description:
+        raise FormatError(f"{folder}: has no {DESCRIPTION}: train the model again")
+    return description, skeleton_of(description)
 
 
 def device(name: str) -> Any:
@@ -163,8 +177,17 @@ def _run(
         return
     set_precision(encoder, torch.float32)
     vectors = encode(encoder, sequences.xyz, sequences.start[chosen], sequences.length, "mean", config.encode.batch, where)
-    _save_weights(folder, encoder, moments(vectors))
+    _save_weights(folder, encoder, replace(moments(vectors), cohort=_cohort(sequences, chosen, vectors)))
     console.say(f"train: '{name}' done in {time.monotonic() - began:.0f} s, loss {json.loads(log[-1])['loss']:.4g}")
+
+
+def _cohort(sequences: Sequences, chosen: BoolArray, vectors: FloatArray) -> FloatArray | None:
+    """A track's vector of each known subject (C, D), of COHORT at most: how far apart strangers are (`reid.openset`)."""
+    track = sequences.window_track[chosen]
+    tracks = np.unique(track)
+    known = tracks[sequences.subject[tracks] != ""]
+    first = known[np.unique(sequences.subject[known], return_index=True)[1]][:COHORT]
+    return np.stack([vectors[track == t].mean(axis=0) for t in first]) if len(first) > 2 else None
 
 
 def _description(work: Work, config: Config, sequences: Sequences) -> dict[str, Any]:
@@ -285,4 +308,4 @@ def _save_weights(folder: Path, encoder: Any, moments: Moments) -> None:
 
     with replacing(folder / WEIGHTS) as temporary:
         tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
-        save_file(tensors | {MOMENTS + k: torch.from_numpy(v) for k, v in vars(moments).items()}, temporary)
+        save_file(tensors | {MOMENTS + k: torch.from_numpy(v) for k, v in vars(moments).items() if v is not None}, temporary)

@@ -144,7 +144,7 @@ def extract(path: Path, config: ExtractConfig, estimators: Estimators) -> Extrac
         why,
         read,
         len(used),
-        tuple(_track(p, p.estimator.skeleton) for p in kept),
+        tuple(track_of(p) for p in kept),
         tuple(_silhouettes(p) for p in kept) if config.silhouettes else (),
         tuple(rejected),
     )
@@ -160,6 +160,11 @@ class Tracker:
         self._active: list[Person] = []
         self._ended: list[Person] = []
         self._next_look = 0.0
+
+    @property
+    def people(self) -> list[Person]:
+        """Those who are followed now."""
+        return list(self._active)
 
     def step(self, frame: Frame) -> None:
         """Take the next frame."""
@@ -347,7 +352,8 @@ def _reason(person: Person, config: ExtractConfig) -> str:
     return "low-confidence" if np.median(scores) < (1 + config.min_score) / 2 else ""
 
 
-def _track(person: Person, skeleton: Skeleton) -> Track2D:
+def track_of(person: Person) -> Track2D:
+    """Somebody who is or was followed, as a track."""
     return Track2D(
         frame=np.array(person.index),
         time=np.array(person.time),
@@ -355,7 +361,7 @@ def _track(person: Person, skeleton: Skeleton) -> Track2D:
         xy=np.stack([e.xy for e in person.estimates]),
         score=np.stack([e.score for e in person.estimates]),
         world=np.stack([e.world for e in person.estimates]),
-        skeleton=skeleton,
+        skeleton=person.estimator.skeleton,
     )
 
 

@@ -245,7 +245,7 @@ class _Claims:
         if self.bins:
             genuine, every = self.grid[:, : self.bins]
             place = np.flatnonzero(genuine)
-            threshold, count = (place + 1) * self.step, genuine[place]
+            threshold, count = np.asarray((place + 1) * self.step), genuine[place]
             within = np.concatenate([[0], np.cumsum(every)])
             below, upto = within[place], within[place + 1]
             total = int(every.sum())
@@ -253,14 +253,15 @@ class _Claims:
             true, claims = (np.concatenate(side) if side else np.empty(0, dtype=np.float32) for side in self.kept)
             threshold, count = np.unique(true, return_counts=True)
             claims = np.sort(claims)
-            below, upto = np.searchsorted(claims, threshold, "left"), np.searchsorted(claims, threshold, "right")
+            below = np.asarray(np.searchsorted(claims, threshold, "left"))
+            upto = np.asarray(np.searchsorted(claims, threshold, "right"))
             total = len(claims)
-        within = np.cumsum(count)
+        so_far: IntArray = np.cumsum(count)
         return Verification(
             threshold=threshold,
-            genuine=within,
-            below=below - (within - count),
-            upto=upto - within,
+            genuine=so_far,
+            below=below - (so_far - count),
+            upto=upto - so_far,
             impostors=total - int(count.sum()),
         )
 

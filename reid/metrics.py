@@ -6,6 +6,7 @@ of unknown subject stay in the rankings and are nobody's hit.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def evaluate(matches: Matches, *, seed: int = 0, draws: int = 1000) -> dict[str,
         "ci95": {
             name: bootstrap(values[mated], matches.subject[mated], seed=seed, draws=draws) for name, values in per_probe.items()
         },
-        "by_view": by_view(matches.view_first, matches.view, matches.views),
+        "by_view": cells.table(dropped=True) if (cells := view_cells(matches)) else None,
     }
 
 
@@ -169,13 +170,78 @@ def bootstrap(values: FloatArray, subjects: TextArray, *, seed: int, draws: int 
     return [float(low), float(high)]
 
 
-def by_view(view_first: IntArray, view: TextArray, views: TextArray) -> dict[str, dict[str, float | None]] | None:
-    """Rank-1 of the probes of one view against the gallery items of one view alone: {probe view: {gallery view: rank-1}}."""
-    probe_views = np.unique(view[view != ""])
-    if not len(probe_views) or not len(views):
+@dataclass(frozen=True, eq=False)
+class ViewCells:
+    """Searches of one view's probes within one view's gallery items.
+
+    Attributes:
+        probe_views, gallery_views: names (Vp,), (Vg,).
+        subject: of each probe of known subject and view (Q,), and its `view`, a row of probe_views.
+        first: rank of its first hit in each gallery view, 0 where there is none to be had (Q, Vg).
+    """
+
+    probe_views: TextArray
+    gallery_views: TextArray
+    subject: TextArray
+    view: IntArray
+    first: IntArray
+
+    def rates(self, k: int, *, dropped: bool, weight: Floats | None = None) -> Floats:
+        """Rank-k of every cell (Vp, Vg), NaN where nobody is searched for.
+
+        Args:
+            dropped: whether probes without a hit to be had are left out; they are wrong otherwise, as in OpenGait.
+            weight: of each probe (Q,).
+        """
+        weight = np.ones(len(self.view)) if weight is None else weight
+        there = (self.first > 0) if dropped else np.ones_like(self.first, dtype=np.bool_)
+        right = (self.first > 0) & (self.first <= k)
+        total, hits = (self._by_view(cells * weight[:, None]) for cells in (there, right))
+        rates: Floats = np.divide(hits, total, out=np.full(total.shape, np.nan), where=total > 0)
+        return rates
+
+    def counts(self, *, dropped: bool) -> IntArray:
+        """Probes of every cell (Vp, Vg)."""
+        return self._by_view(self.first > 0 if dropped else np.ones_like(self.first)).astype(np.int64)
+
+    def across(self, k: int, *, dropped: bool, weight: Floats | None = None) -> float | None:
+        """Rank-k across views: the mean over the other gallery views of each probe view, and of these over the probe views."""
+        rates = self.rates(k, dropped=dropped, weight=weight)
+        rates[self.probe_views[:, None] == self.gallery_views[None, :]] = np.nan
+        rows = [row[np.isfinite(row)].mean() for row in rates if np.isfinite(row).any()]
+        return float(np.mean(rows)) if rows else None
+
+    def interval(self, k: int, *, dropped: bool, seed: int, draws: int = 1000) -> list[float] | None:
+        """95 % interval of `across`, subjects drawn with replacement; None for fewer than two."""
+        names, person = np.unique(self.subject, return_inverse=True)
+        if len(names) < 2:
+            return None
+        drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+        means = [self.across(k, dropped=dropped, weight=weight[person].astype(np.float64)) for weight in drawn]
+        low, high = np.percentile([m for m in means if m is not None], [2.5, 97.5])
+        return [float(low), float(high)]
+
+    def table(self, *, dropped: bool) -> dict[str, dict[str, float | None]]:
+        """Rank-1 of every cell: {probe view: {gallery view: rank-1}}."""
+        rates = self.rates(1, dropped=dropped)
+        return {
+            str(p): {str(g): float(v) if np.isfinite(v) else None for g, v in zip(self.gallery_views, row, strict=True)}
+            for p, row in zip(self.probe_views, rates, strict=True)
+        }
+
+    def _by_view(self, cells: Floats | IntArray | BoolArray) -> Floats:
+        result = np.zeros((len(self.probe_views), cells.shape[1]))
+        np.add.at(result, self.view, cells)
+        return result
+
+
+def view_cells(matches: Matches) -> ViewCells | None:
+    """The searches within single views; None where views are not known."""
+    known = (matches.subject != "") & (matches.view != "")
+    if not known.any() or not len(matches.views):
         return None
-    cells = {str(p): view_first[view == p] for p in probe_views}
-    return {p: {str(g): _mean(c[c > 0] == 1) for g, c in zip(views, first.T, strict=True)} for p, first in cells.items()}
+    views, view = np.unique(matches.view[known], return_inverse=True)
+    return ViewCells(views, matches.views, matches.subject[known], view, matches.view_first[known])
 
 
 def _counts(matches: Matches, mated: BoolArray) -> dict[str, Any]:

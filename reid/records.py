@@ -91,3 +91,35 @@ class Ranking(Record):
     excluded: IntArray = array("P", dtype="i8")
     unit: str
     metric: str
+
+
+@record
+class Cohort(Record):
+    """Vectors of people whom an encoder was trained on, one each; none where it was trained without labels."""
+
+    vector: FloatArray = array("C", "D", dtype="f4")
+
+
+@record
+class Gallery(Record):
+    """People by the tracks they were enrolled with.
+
+    Attributes:
+        name: whose track it is.
+        video, track: where it was seen; `source` is the SHA-256 of the video.
+        windows: of how many windows a vector is the mean.
+        vector: of the track.
+        encoder, weights, form, whiten, parts: as of `Embeddings`: only vectors made alike can be compared.
+    """
+
+    name: TextArray = array("K", dtype="text")
+    video: TextArray = array("K", dtype="text")
+    track: IntArray = array("K", dtype="i8")
+    source: TextArray = array("K", dtype="text")
+    windows: IntArray = array("K", dtype="i8")
+    vector: FloatArray = array("K", "D", dtype="f4")
+    encoder: str
+    weights: str
+    form: str
+    whiten: float
+    parts: int = 1

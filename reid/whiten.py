@@ -15,10 +15,11 @@ FLOOR = 1e-3  # of the largest variance: directions below it are taken for noise
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Mean (D,) and covariance (D, D) of vectors, float32."""
+    """Mean (D,) and covariance (D, D) of vectors, float32, and the vectors of some people, one each (C, D), or None."""
 
     mean: FloatArray
     covariance: FloatArray
+    cohort: FloatArray | None = None
 
 
 def moments(vectors: FloatArray) -> Moments:

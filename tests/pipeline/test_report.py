@@ -1,6 +1,10 @@
+import base64
+import json
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -9,10 +13,11 @@ import numpy as np
 import pytest
 from galleries import casia, embeddings, euclidean, rows
 
-from gaitreid.pipeline.report import render
+from gaitreid.pipeline.evidence import Figure, Pair, Stage
+from gaitreid.pipeline.report import PAGE, PAGES, ROC_POINTS, Item, render
 from gaitreid.reid.config import MatchConfig
-from gaitreid.reid.match import Matches, rank
-from gaitreid.reid.metrics import evaluate
+from gaitreid.reid.match import Matches, Verification, rank
+from gaitreid.reid.metrics import evaluate, roc
 from gaitreid.reid.records import Embeddings
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -27,6 +32,7 @@ class Page(HTMLParser):
         self.tags: Counter[str] = Counter()
         self.attributes: list[tuple[str, str, str | None]] = []
         self.text = ""
+        self.scripts = ""
         self.feed(text)
         self.close()
 
@@ -46,6 +52,8 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] not in {"style", "script"}:
             self.text += data
+        elif self.open and self.open[-1] == "script":
+            self.scripts += data
 
     def values(self, name: str) -> list[str]:
         return [value or "" for _, key, value in self.attributes if key == name]
@@ -58,6 +66,29 @@ def figures(matches: Matches, **names: str) -> dict[str, Any]:
 def matched(of: Embeddings, config: MatchConfig | None = None) -> tuple[Matches, dict[str, Any]]:
     matches = rank(of, rows(of, condition="nm"), rows(of, condition="cl"), config or euclidean())
     return matches, figures(matches)
+
+
+def walking(kinds: str = "mmmhh", names: tuple[str, str] = ("a", "b"), frames: int = 30, still: str = "") -> list[Pair]:
+    """Made-up pairs of chains of joints that sway: m a miss, h a hit, p a plain pair."""
+    rng = np.random.default_rng(0)
+    stage = Stage(joints=5, edges=[(0, 1, 0), (1, 2, -1), (1, 3, 1)], head=[4], fps=25.0, ahead=True)
+
+    def figure(role: Any, name: str, place: int, hit: bool) -> Figure:
+        sway = 200 * np.sin(np.arange(frames)[:, None, None] / 4 + rng.uniform(0, 6, size=(5, 3)))
+        xyz = base64.b64encode((rng.uniform(-500, 500, size=(5, 3)) + sway).astype("<i2").tobytes()).decode()
+        return Figure(role, Item(f"video {name}", 1, name, 0.25 * place, hit), place, 10, 9 + frames, frames, xyz, still)
+
+    made: dict[str, Any] = {
+        "m": lambda: ("miss", (names[0], "probe", 0, False), (names[1], "nearest", 1, False), (names[0], "right", 3, True)),
+        "h": lambda: ("hit", (names[0], "probe", 0, False), (names[0], "nearest", 1, True)),
+        "p": lambda: ("pair", ("", "probe", 0, False), ("", "nearest", 1, False)),
+    }
+    pairs = []
+    for kind in kinds:
+        word, *who = made[kind]()
+        first = {"miss": 3, "hit": 1, "pair": 0}[word]
+        pairs.append(Pair(word, tuple(figure(role, name, place, hit) for name, role, place, hit in who), first, stage))
+    return pairs
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +139,7 @@ def test_table_of_ranks(report: tuple[str, dict[str, Any]]) -> None:
     of = casia(subjects=12, noise=1.3)
     matches, _ = matched(of)
     hits = matches.hit_rank <= 10
-    assert report[0].count('class="long hit"') == report[0].count("same person: ") == hits.sum()
+    assert report[0].count('<td class="hit"') == report[0].count("same person: ") == hits.sum()
     assert Page(report[0]).tags["details"] == 2  # the curve's numbers, and probes 51 to 72
     assert "Probes 51 to 72" in report[0]
     for video in of.video[matches.ranking.probe]:
@@ -197,24 +228,296 @@ def test_same_input_same_page() -> None:
     assert render(found, matches, of) == render(found, matches, of)
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_in_a_browser(report: tuple[str, dict[str, Any]], tmp_path: Path, scheme: Any) -> None:
+def test_roc_goes_up_and_keeps_its_bends(report: tuple[str, dict[str, Any]]) -> None:
+    of = casia(subjects=12, noise=1.3)
+    matches, found = matched(of)
+    drawing = report[0][report[0].index('aria-labelledby="roc-title') :]
+    points = re.findall(r'class="cmc" points="([^"]+)"', drawing)[0].split()
+    x, y = np.array([point.split(",") for point in points], dtype=float).T
+    assert 50 < len(points) <= ROC_POINTS
+    assert x[0] == 52
+    assert x[-1] == 468
+    assert y[-1] == 12
+    assert (np.diff(x) >= 0).all()
+    assert (np.diff(y) <= 0).all()
+    far, tar = roc(matches.verification)
+    for a, b in zip(x[1:-1], y[1:-1], strict=True):  # every point drawn is a point of the staircase
+        apart = np.hypot(52 + 416 * (1 + np.log10(np.maximum(far, 1e-3)) / 3) - a, 252 - 240 * tar - b)
+        assert apart.min() < 0.1
+    assert f"EER {percent(found['eer'])}" in drawing
+    assert f"{matches.verification.impostors} of two" in Page(report[0]).text
+
+
+@pytest.mark.parametrize(
+    ("genuine", "below", "equal"), [([1, 2], [0, 0], 0.0), ([1, 2], [8, 8], 1.0), ([1, 2], [1, 7], 0.4), ([5, 9], [0, 1], 0.1)]
+)
+def test_roc_of_few_pairs(genuine: list[int], below: list[int], equal: float) -> None:
+    matches, found = matched(casia(subjects=3))
+    few = Verification(
+        threshold=np.array([0.1, 0.2]), genuine=np.array(genuine), below=np.array(below), upto=np.array(below), impostors=8
+    )
+    text = render({**found, "eer": equal}, replace(matches, verification=few), casia(subjects=3))
+    drawn = re.findall(r"[\d.]+,[\d.]+", "".join(re.findall(r'class="cmc" points="([^"]+)"', text)[1]))
+    assert all(52 <= float(x) <= 468 and 12 <= float(y) <= 252 for x, y in (point.split(",") for point in drawn))
+    assert drawn[-1] == "468.0,12.0"
+    assert "So few pairs say nothing of rates below 12.5 %" in text
+
+
+def test_evidence_is_well_formed(report: tuple[str, dict[str, Any]]) -> None:
+    of = casia(subjects=12, noise=1.3)
+    matches, found = matched(of)
+    text = render(found, matches, of, evidence=walking())
+    page = Page(text)
+    assert page.open == []
+    assert page.tags["canvas"] == 3 * 3 + 2 * 2
+    assert page.tags["script"] == 2
+    assert page.tags["noscript"] == 1
+    assert not page.tags["img"]
+    assert "1 more" in page.text
+    assert "a was taken for b" in page.text
+    assert "The first of the same person is at rank 3." in page.text
+    assert "frames 10 to 39" in page.text
+    assert len(page.values("id")) == len(set(page.values("id")))
+    assert not re.search(r"https?:|@import|url\(", text)
+    policy = next(value for value in page.values("content") if "default-src" in (value or ""))
+    assert policy.startswith("default-src 'none'")
+    assert "script-src" not in report[0]
+
+
+def test_evidence_without_labels() -> None:
+    of = embeddings([("", "", "", "")] * 6, np.random.default_rng(0).normal(size=(6, 3)))
+    matches = rank(of, np.arange(6), np.arange(6), euclidean())
+    page = Page(render(figures(matches, probe="", gallery=""), matches, of, evidence=walking("pp")))
+    assert page.open == []
+    assert "video  #1, and whoever is nearest" in page.text
+    assert "✗" not in page.text
+    assert "None" not in page.text
+
+
+@pytest.mark.parametrize("evil", ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'}}{{7*7}}&amp;"])
+def test_names_in_the_evidence_are_text(evil: str) -> None:
+    of = casia(subjects=3)
+    matches, found = matched(of)
+    page = Page(render(found, matches, of, evidence=walking("mhp", names=(evil, evil))))
+    assert page.open == []
+    assert page.tags["script"] == 2
+    assert not page.tags["img"]
+    assert not page.values("onerror")
+    assert page.text.count(evil) > 10
+    assert evil not in page.scripts
+    data = json.loads(page.scripts[: page.scripts.index('"use strict"')])
+    assert set(data) == {"joints", "edges", "head", "fps", "ahead", "unit", "pairs"}
+    assert re.fullmatch(r"[A-Za-z0-9+/=]+", "".join(text for pair in data["pairs"] for text in pair))
+
+
+def test_stills_are_shown() -> None:
+    of = casia(subjects=3)
+    matches, found = matched(of)
+    page = Page(render(found, matches, of, evidence=walking("mh", still="data:image/jpeg;base64,AAAA")))
+    assert page.tags["img"] == 5
+    assert set(page.values("src")) == {"data:image/jpeg;base64,AAAA"}
+    assert all(page.values("alt"))
+
+
+def many(count: int) -> tuple[str, float]:
+    """A page of `count` probes and as many gallery items, and its size in MB; its figures are those of a small gallery."""
+    small, found = matched(casia(subjects=12, noise=1.3))
+    rng = np.random.default_rng(0)
+    walks = [(f"{k % 124:03}", "nm" if k < count else "cl", "01", f"{18 * (k % 11):03}") for k in range(2 * count)]
+    of = embeddings(walks, np.zeros((2 * count, 1)))
+    order = np.sort(rng.integers(count, 2 * count, size=(count, 10)), axis=1)
+    own = of.subject[:count]
+    hit_probe, place = np.nonzero(own[:, None] == of.subject[order])
+    ranking = replace(
+        small.ranking,
+        order=order.astype(np.int32),
+        distance=np.sort(rng.random((count, 10)), axis=1).astype(np.float32),
+        probe=np.arange(count),
+        gallery=np.arange(count, 2 * count),
+        excluded=np.zeros(count, np.int64),
+    )
+    big = replace(small, ranking=ranking, subject=own, compared=np.full(count, count), hit_probe=hit_probe, hit_rank=place + 1)
+    text = render(found, big, of, evidence=walking("m" * 6 + "h" * 6, frames=60, still="data:image/jpeg;base64," + "A" * 25_000))
+    return text, len(text.encode()) / 1e6
+
+
+def test_casia_b_fits_a_page() -> None:
+    text, size = many(13_640)
+    page = Page(text)
+    assert page.open == []
+    assert size < 5
+    assert page.tags["details"] == PAGES - 1 + 3  # later tables, the curve's numbers, more misses and hits
+    assert f"{13_640 - PAGE * PAGES} more probes are in ranking.csv" in page.text
+
+
+browsers = pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+SCREEN = "({ x: document.documentElement.scrollWidth, paper: getComputedStyle(document.documentElement).backgroundColor })"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
-    file = tmp_path / "report.html"
-    file.write_text(report[0], encoding="utf-8")
-    said: list[str] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: said.append(request.url) if not request.url.startswith("file:") else None)
-        page.goto(file.as_uri())
-        width = page.evaluate("document.documentElement.scrollWidth")
-        paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
-        browser.close()
+        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with evidence."""
+    of = casia(subjects=12, noise=1.3)
+    matches, found = matched(of)
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    file.write_text(render(found, matches, of, evidence=walking("mmmmhhh")), encoding="utf-8")
+    return file
+
+
+def visit(browser: Any, file: Path, said: list[str], **options: Any) -> Any:
+    """The page, and in `said` all that it complains of and asks for."""
+    page = browser.new_page(viewport={"width": 390, "height": 800}, **options)
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: said.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
+    page.goto(file.as_uri())
+    return page
+
+
+def settled(page: Any) -> None:
+    """Wait for two frames: what was asked to be drawn is drawn."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def drawings(page: Any, nth: int = 0) -> list[str]:
+    """What the canvases of a pair show."""
+    pair = page.locator(".pair").nth(nth)
+    pair.scroll_into_view_if_needed()
+    settled(page)
+    found: list[str] = pair.evaluate("pair => [...pair.querySelectorAll('canvas')].map(canvas => canvas.toDataURL())")
+    return found
+
+
+@browsers
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_in_a_browser(report: tuple[str, dict[str, Any]], moving: Path, tmp_path: Path, browser: Any, scheme: Any) -> None:
+    plain = tmp_path / "report.html"
+    plain.write_text(report[0], encoding="utf-8")
+    for file in (plain, moving):
+        said: list[str] = []
+        page = visit(browser, file, said, color_scheme=scheme)
+        page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+        page.mouse.wheel(0, 4000)
+        settled(page)
+        screen = page.evaluate(SCREEN)
+        page.close()
+        assert said == []
+        assert screen["x"] <= 390
+        assert (sum(int(c) for c in re.findall(r"\d+", screen["paper"])[:3]) < 384) == (scheme == "dark")
+
+
+@browsers
+def test_sliders_move_the_skeletons(moving: Path, browser: Any) -> None:
+    said: list[str] = []
+    page = visit(browser, moving, said)
+    still = drawings(page)
+    assert len(set(still)) == 3
+    pair = page.locator(".pair").first
+    frame, turn = pair.locator("input.frame"), pair.locator("input.turn")
+    frame.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert frame.input_value() == "2"
+    assert pair.locator("output").first.text_content() == "0.08 s"
+    later = drawings(page)
+    assert all(a != b for a, b in zip(still, later, strict=True))
+    page.keyboard.press("Home")
+    assert drawings(page) == still
+    turn.focus()
+    page.keyboard.press("ArrowLeft")
+    assert pair.locator("output").last.text_content() == "50°"
+    assert all(a != b for a, b in zip(still, drawings(page), strict=True))
+    page.keyboard.press("ArrowRight")
+    assert drawings(page) == still
+    assert drawings(page, 1) != still  # the other pair is its own
+    page.close()
     assert said == []
-    assert width <= 390
-    assert (sum(int(c) for c in re.findall(r"\d+", paper)[:3]) < 384) == (scheme == "dark")
+
+
+@browsers
+def test_dragging_turns(moving: Path, browser: Any) -> None:
+    page = visit(browser, moving, [])
+    still = drawings(page)
+    box = page.locator("canvas").first.bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 70, box["y"] + 50)
+    page.mouse.up()
+    assert page.locator("input.turn").first.input_value() == "90"
+    turned = drawings(page)
+    page.mouse.move(box["x"] + 20, box["y"] + 50)
+    assert drawings(page) == turned != still
+    page.close()
+
+
+@browsers
+def test_plays_and_stops(moving: Path, browser: Any) -> None:
+    page = visit(browser, moving, [], reduced_motion="reduce")
+    still = drawings(page)
+    pair = page.locator(".pair").first
+    frame, button = pair.locator("input.frame"), pair.locator("button")
+    page.wait_for_timeout(150)
+    assert frame.input_value() == "0"  # not of its own
+    button.focus()
+    page.keyboard.press("Space")
+    assert button.text_content() == "Pause"
+    for _ in range(100):
+        page.wait_for_timeout(50)
+        if int(frame.input_value()) >= 3:
+            break
+    else:
+        pytest.fail("it does not play")
+    page.keyboard.press("Space")
+    assert button.text_content() == "Play"
+    stopped = frame.input_value()
+    shown = drawings(page)
+    page.wait_for_timeout(150)
+    assert frame.input_value() == stopped
+    assert drawings(page) == shown != still
+    page.close()
+
+
+@browsers
+def test_drawn_when_looked_at_and_anew_in_another_scheme(moving: Path, browser: Any) -> None:
+    page = visit(browser, moving, [], color_scheme="light")
+    untouched = page.locator("canvas").last.evaluate("canvas => canvas.width")
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    light = drawings(page, 6)
+    assert page.locator("canvas").last.evaluate("canvas => canvas.width") != untouched
+    page.emulate_media(color_scheme="dark")
+    dark = drawings(page, 6)
+    assert all(a != b for a, b in zip(light, dark, strict=True))
+    page.emulate_media(media="print")
+    assert drawings(page, 6) != dark
+    assert not page.locator(".controls").first.is_visible()
+    page.close()
+
+
+@browsers
+def test_same_screenshot_twice(moving: Path, browser: Any) -> None:
+    shots = []
+    for _ in range(2):
+        page = visit(browser, moving, [])
+        drawings(page)
+        shots.append(page.locator(".pair").first.screenshot())
+        page.close()
+    assert shots[0] == shots[1]
+
+
+@browsers
+def test_no_dead_controls_without_scripts(moving: Path, browser: Any) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(moving.as_uri())
+    assert not page.locator("input").first.is_visible()
+    context.close()

@@ -1,0 +1,135 @@
+"""Videos to vectors of the people in them, outside the stages: for a gallery, and for those who are to be named.
+
+Poses are kept below the work folder, in `clips/`, under the video's name and content, so that a video is posed once, and in
+`pose2d/` where `gaitreid extract` has put them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from gaitreid.pipeline import plugins, store
+from gaitreid.pipeline.config import Config
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.encode import in_joints
+from gaitreid.pipeline.extract import Job, extract_one, find_videos
+from gaitreid.pipeline.files import sha256
+from gaitreid.pipeline.jobs import Failure, Summary, each
+from gaitreid.pipeline.labels import Labels
+from gaitreid.pipeline.train import WEIGHTS, device, load, skeleton_of
+from gaitreid.pipeline.work import Work, is_current
+from gaitreid.pose.arrays import FloatArray
+from gaitreid.pose.errors import ItemError
+from gaitreid.pose.lift import lift
+from gaitreid.pose.records import Track2D
+from gaitreid.reid.whiten import whiten
+from gaitreid.reid.windows import SplitConfig, split_track
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Somebody in a video.
+
+    Attributes:
+        vector: (D,), the mean over their windows.
+        windows: how many.
+    """
+
+    number: int
+    track: Track2D
+    vector: FloatArray
+    windows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A video and those in it who walk long enough; `source` is its SHA-256."""
+
+    path: Path
+    source: str
+    people: list[Seen]
+
+
+class Recogniser:
+    """A trained encoder, ready to turn tracks into vectors.
+
+    Attributes:
+        name: of the model, and `weights` the SHA-256 of its weights.
+        split: how tracks are cut: as those were that it was trained on.
+        cohort: vectors of people that it was trained on, one each (C, D); none where the model has none, or form is sc.
+    """
+
+    def __init__(self, folder: Path, name: str, config: Config) -> None:
+        self.name, self.config = name, config
+        self.encoder, self.moments, description = load(folder)
+        self.weights = sha256(folder / WEIGHTS)
+        self.skeleton = skeleton_of(description)
+        facts = {key: description[key] for key in ("length", "normalize")}
+        self.split: SplitConfig = replace(config.split, **facts, fps=description["fps"] or None)
+        self.form = config.encode.form
+        self.power = config.encode.whiten if self.form == "mean" else 0.0
+        self.metric = config.match.metric
+        cohort = self.moments.cohort
+        if cohort is None or self.form != "mean":
+            cohort = np.empty((0, len(self.moments.mean)), dtype=np.float32)
+        self.cohort = self._whitened(cohort)
+
+    def vector(self, track: Track2D) -> tuple[FloatArray, int]:
+        """Of a track: the mean over its windows, (D,), and how many there are.
+
+        Raises:
+            ItemError: the track cannot be lifted, or is too short for a window.
+        """
+        from gaitreid.reid.encode import encode
+
+        lifted = lift(track, self.config.lift, lambda lifter: plugins.load("lifter", lifter)())
+        windows = split_track(lifted, self.split)
+        frames = in_joints(windows.xyz, lifted.skeleton, self.skeleton)
+        where = device(self.config.device)
+        vectors = encode(self.encoder, frames, windows.start, self.split.length, self.form, self.config.encode.batch, where)
+        return np.asarray(self._whitened(vectors).mean(axis=0), dtype=np.float32), len(vectors)
+
+    def _whitened(self, vectors: FloatArray) -> FloatArray:
+        return whiten(vectors, self.moments, self.power) if self.power else vectors
+
+
+def clips(
+    work: Work, videos: Sequence[Path], recogniser: Recogniser, console: Console, summary: Summary, *, jobs: int = 1
+) -> Iterator[Clip]:
+    """The people of each video, as the videos are done; those in which nobody walks are named, and noted in `summary`.
+
+    Raises:
+        UsageError: a path does not exist.
+        EmptyError: there is no video.
+    """
+    config = recogniser.config
+    tasks, of = [], {}
+    cache = Work(work.root / "clips")
+    for video in dict.fromkeys(p.resolve() for p in find_videos(videos)):
+        source = sha256(video)
+        stem = f"{video.stem}-{source[:12]}"
+        kept = work.pose2d(video.stem)
+        compared = replace(config.extract, silhouettes=False)
+        place, name = (work, video.stem) if is_current(kept, "pose2d", compared, source) else (cache, stem)
+        of[name] = (video, source, place)
+        tasks.append(Job(video, name, place, compared, Labels(), False))
+    with console.progress("people", len(tasks), "videos") as progress:
+        for count, outcome in enumerate(each(extract_one, tasks, jobs), 1):
+            video, source, place = of[outcome.stem]
+            people = []
+            if outcome.reason:
+                summary.failed.append(Failure(str(video), outcome.reason, outcome.line))
+                console.error(f"{video}: {outcome.line}")
+            for name, track in store.read_all(place.pose2d(outcome.stem), "pose2d", Track2D).items():
+                try:
+                    people.append(Seen(int(name), track, *recogniser.vector(track)))
+                except ItemError as error:
+                    console.error(f"{video} track {int(name)}: {error.reason}: {error}")
+            if not people and not outcome.reason:
+                summary.failed.append(Failure(str(video), "no-window", "nobody walks long enough"))
+            elif people:
+                summary.done.append(str(video))
+            progress(count)
+            yield Clip(video, source, people)

@@ -1,0 +1,125 @@
+"""Names while the video plays: everybody who is seen now, by the last seconds of their walk."""
+
+import time as clock
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from gaitreid.pipeline.clips import Clip, Recogniser, Seen
+from gaitreid.pipeline.identify import Identity, Naming
+from gaitreid.pose.detect import choose
+from gaitreid.pose.errors import ItemError
+from gaitreid.pose.estimate import Estimators
+from gaitreid.pose.extract import Person, Tracker, track_of
+from gaitreid.pose.video import Frame, frames
+
+SPAN = 4.0  # seconds of a walk that a name is drawn from: about four cycles
+EVERY = 1.0  # seconds between two looks at who is who
+LATE = 0.5  # behind by more, frames are left out until the picture is caught up with
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """Who is seen now.
+
+    Attributes:
+        time: of the video, in seconds.
+        behind: seconds from the moment that a frame was there to the names for it.
+        dropped: frames left out so far, of `read`.
+    """
+
+    time: float
+    identities: list[Identity]
+    behind: float
+    dropped: int
+    read: int
+
+
+def live(source: str, recogniser: Recogniser, naming: Naming, estimators: Estimators) -> Iterator[Moment]:
+    """Follow a camera (its number), or a file as if it were one, and say about every second who is seen.
+
+    Raises:
+        ItemError: `unreadable`: there is no such camera or file, or nothing can be decoded.
+    """
+    config = recogniser.config.extract
+    stream, detector = _camera(int(source)) if source.isdigit() else _file(Path(source), config.max_fps, config.detector)
+    if config.detector != "auto":
+        detector = config.detector
+    tracker = Tracker(config, detector, estimators)
+    numbers: dict[int, int] = {}
+    began, look, dropped = clock.monotonic(), EVERY, 0
+    for read, frame in enumerate(stream, 1):
+        early = began + frame.time - clock.monotonic()
+        if early > 0:
+            clock.sleep(early)
+        elif early < -LATE:
+            dropped += 1
+            continue
+        tracker.step(frame)
+        if frame.time < look:
+            continue
+        look = frame.time + EVERY
+        people = []
+        for person in tracker.people:
+            number = numbers.setdefault(id(person), len(numbers) + 1)
+            seen = _seen(person, number, recogniser)
+            if seen:
+                people.append(seen)
+        identities = naming(Clip(Path(source), "", people))
+        yield Moment(frame.time, identities, max(clock.monotonic() - began - frame.time, 0.0), dropped, read)
+    tracker.finish()
+
+
+def lines(moment: Moment) -> Iterator[str]:
+    """A line a person."""
+    late = f"{moment.behind:.1f} s behind" + (f", {moment.dropped} of {moment.read} frames left out" if moment.dropped else "")
+    for i in moment.identities:
+        near = f"nearest {i.candidates[0].name} {i.candidates[0].distance:.3f}"
+        yield f"{moment.time:7.1f} s  track {i.person.number:<3} {i.answer}  score {i.score:.2f}  ({near}; {late})"
+    if not moment.identities:
+        yield f"{moment.time:7.1f} s  nobody to name ({late})"
+
+
+def _seen(person: Person, number: int, recogniser: Recogniser) -> Seen | None:
+    """The last SPAN seconds of somebody; None where they were not seen for long enough."""
+    first = int(np.searchsorted(person.time, person.time[-1] - SPAN))
+    recent = replace(
+        person,
+        index=person.index[first:],
+        time=person.time[first:],
+        boxes=person.boxes[first:],
+        estimates=person.estimates[first:],
+    )
+    try:
+        track = track_of(recent)
+        return Seen(number, track, *recogniser.vector(track))
+    except ItemError:
+        return None
+
+
+def _file(path: Path, max_fps: float, detector: str) -> tuple[Iterator[Frame], str]:
+    return frames(path, max_fps)[1], choose(path)[0] if detector == "auto" else detector
+
+
+def _camera(number: int) -> tuple[Iterator[Frame], str]:
+    """Frames as they come; a camera that is watched live stands still."""
+    capture = cv2.VideoCapture(number)
+    if not capture.isOpened():
+        raise ItemError("unreadable", f"there is no camera {number}")
+    return _read(capture), "motion"
+
+
+def _read(capture: cv2.VideoCapture) -> Iterator[Frame]:
+    began = clock.monotonic()
+    try:
+        for index in count():
+            ok, image = capture.read()
+            if not ok:
+                return
+            yield Frame(index, clock.monotonic() - began, np.asarray(image, dtype=np.uint8))
+    finally:
+        capture.release()

@@ -1,0 +1,85 @@
+"""Trains the encoder that ships with the package, on rendered walkers and motion capture, and writes reid/shipped/.
+
+    shipped.py --mocap NPZ [--work DIR] [--out DIR] [--set KEY=VALUE]
+
+Rendered walkers go through the whole chain (poses by the estimator, lifted); the mocap walks (CMU; y up, metres) come in as 3D.
+Nobody is a real person filmed. Takes about an hour on two cores, most of it rendering and posing.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import yaml
+from safetensors.torch import load_file, save_file
+
+from gaitreid.pipeline import store
+from gaitreid.pipeline.config import load
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.files import sha256
+from gaitreid.pipeline.jobs import cores
+from gaitreid.pipeline.session import Session
+from gaitreid.pipeline.shipped import NAME, folder
+from gaitreid.pipeline.synth import SynthConfig, synth
+from gaitreid.pipeline.train import DESCRIPTION, WEIGHTS
+from gaitreid.pipeline.work import Work
+from gaitreid.pose.records import Track3D
+from gaitreid.pose.skeleton import H36M17, Skeleton, mapping
+
+SEED = 20261  # of the walkers: not those of `gaitreid synth` and of the tests
+WALKERS = SynthConfig(subjects=48, views=(0, 45, 90, 135, 180), numbers=1, seconds=3.0)
+JOINTS = {  # CMU's joints bear the name of the bone that starts there
+    "pelvis": "root", "spine": "lowerback", "neck": "lowerneck", "head": "head",
+    "left_shoulder": "lhumerus", "left_elbow": "lradius", "left_wrist": "lwrist",
+    "right_shoulder": "rhumerus", "right_elbow": "rradius", "right_wrist": "rwrist",
+    "left_hip": "lfemur", "left_knee": "ltibia", "left_ankle": "lfoot",
+    "right_hip": "rfemur", "right_knee": "rtibia", "right_ankle": "rfoot",
+}  # fmt: skip
+
+
+def main() -> None:
+    """Make the data, train, and copy what ships."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mocap", type=Path, required=True, help="npz: joints (N, J, 3), joint_names, starts, subject, trial")
+    parser.add_argument("--work", type=Path, default=Path("work-shipped"))
+    parser.add_argument("--out", type=Path, default=folder())
+    parser.add_argument("--jobs", type=int, default=cores())
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    options = parser.parse_args()
+    config = load(overrides=["cage.hidden=128", *options.overrides])
+    session = Session(Work(options.work), config, Console(), options.jobs)
+    videos = options.work.parent / f"{options.work.name}-videos"
+    synth(videos, WALKERS, session.console, jobs=options.jobs, seed=SEED)
+    session.extract([videos])
+    session.lift()
+    bring_in(session.work, options.mocap)
+    model = session.train(NAME)
+    options.out.mkdir(parents=True, exist_ok=True)
+    description = yaml.safe_load((model / DESCRIPTION).read_text(encoding="utf-8"))
+    description["subjects"] = [f"shipped:{name}" for name in description["subjects"]]  # nobody else's 001
+    (options.out / DESCRIPTION).write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
+    halved = {name: tensor.half() for name, tensor in load_file(model / WEIGHTS).items()}  # half the size; read as float32
+    save_file(halved, options.out / WEIGHTS)
+    size = (options.out / WEIGHTS).stat().st_size / 1e6
+    print(f"{options.out}: {size:.1f} MB, SHA-256 {sha256(options.out / WEIGHTS)}")
+
+
+def bring_in(work: Work, path: Path) -> None:
+    """Mocap walks as lifted tracks, one a file: subjects mocap-NN."""
+    data = dict(np.load(path, allow_pickle=False))
+    own = Skeleton("cmu", tuple(JOINTS), ())
+    columns = [data["joint_names"].tolist().index(name) for name in JOINTS.values()]
+    xyz = data["joints"][:, columns] * np.array([1, -1, -1])  # camera axes: y down, z away
+    xyz = np.einsum("kj,fjc->fkc", mapping(own, H36M17), xyz).astype(np.float32)
+    for n, (a, b) in enumerate(zip(data["starts"][:-1], data["starts"][1:], strict=True)):
+        frames = xyz[a:b] - xyz[a:b, :1]
+        time = np.arange(b - a) / float(data["fps"])
+        score = np.ones(frames.shape[:2], dtype=np.float32)
+        track = Track3D(frame=np.arange(b - a), time=time, xyz=frames, score=score, skeleton=H36M17, lifter="mocap")
+        labels = {"subject": f"mocap-{data['subject'][n]}", "condition": "mocap", "number": str(data["trial"][n]), "view": ""}
+        facts = {**labels, "imported": "mocap", "config": "", "made_from": sha256(path)}
+        store.write(work.pose3d(f"mocap-{n:03d}"), "pose3d", {"/tracks/000001": track}, facts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
+from gaitreid.pose.arrays import FloatArray, TextArray
+from gaitreid.pose.errors import UsageError
+from gaitreid.reid.openset import assign, at_once, calibrate, name_distances
+
+
+def crowd(people: int, tracks: int, seed: int, dims: int = 24, apart: float = 1.0) -> tuple[FloatArray, TextArray]:
+    """Vectors and names of people who differ as much as `apart` says."""
+    rng = np.random.default_rng(seed)
+    who = apart * rng.normal(size=(people, dims))
+    vectors = np.repeat(who, tracks, axis=0) + 0.5 * rng.normal(size=(people * tracks, dims))
+    return vectors, np.repeat([f"p{k:03}" for k in range(people)], tracks)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_nearest_item_of_each_name(metric: Any) -> None:
+    vectors, names = crowd(4, 3, 0)
+    probe = crowd(2, 1, 1)[0]
+    known, distance = name_distances(probe, vectors, names, metric)
+    assert known.tolist() == ["p000", "p001", "p002", "p003"]
+    for p in range(2):
+        for n, name in enumerate(known):
+            items = vectors[names == name]
+            slow = [
+                np.linalg.norm(probe[p] - v)
+                if metric == "euclidean"
+                else 1 - probe[p] @ v / np.linalg.norm(probe[p]) / np.linalg.norm(v)
+                for v in items
+            ]
+            assert distance[p, n] == pytest.approx(min(slow), abs=1e-5)
+
+
+@pytest.mark.parametrize("people", [5, 12, 40])
+@pytest.mark.parametrize("rate", [0.05, 0.2])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_strangers_are_accepted_at_the_rate_asked_for(people: int, rate: float, metric: Any) -> None:
+    met, within = [], 0
+    for seed in range(40):
+        vectors, names = crowd(people + 40, 4, seed)
+        known = np.isin(names, [f"p{k:03}" for k in range(people)])
+        found = calibrate(vectors[known], names[known], None, metric)
+        nearest = name_distances(vectors[~known], vectors[known], names[known], metric)[1].min(axis=1)
+        met.append(float((nearest <= found.threshold(rate)).mean()))
+        low, high = found.interval(rate)
+        within += low <= met[-1] <= high
+    assert np.mean(met) == pytest.approx(rate, abs=0.7 * rate)
+    assert within >= 34  # of 40; the interval holds 95 %
+
+
+def test_score_is_one_less_the_rate_at_the_threshold() -> None:
+    found = calibrate(*crowd(8, 3, 0))
+    for rate in (0.01, 0.1, 0.4):
+        assert found.score(np.array([found.threshold(rate)]))[0] == pytest.approx(1 - rate)
+    scores = found.score(np.array([0.0, 0.1, 0.5, 1, 2]))
+    assert scores[0] > 0.999
+    assert (np.diff(scores) <= 0).all()
+
+
+def test_a_cohort_speaks_where_the_gallery_is_small() -> None:
+    vectors, names = crowd(3, 2, 0)
+    cohort = crowd(50, 1, 1)[0]
+    alone, helped = calibrate(vectors, names), calibrate(vectors, names, cohort)
+    assert helped.freedom > alone.freedom
+    assert helped.threshold(0.01) > alone.threshold(0.01)  # three people alone make a very strict one
+    one = calibrate(vectors[:2], names[:2], cohort)
+    assert (one.people, one.cohort, one.names) == (0, 50, 1)
+    assert 0 < one.threshold(0.05) < one.threshold(0.3) < 2
+    with pytest.raises(UsageError, match="two or more people"):
+        calibrate(vectors[:2], names[:2])
+    with pytest.raises(UsageError, match="nobody"):
+        calibrate(vectors[:0], names[:0], cohort)
+
+
+def test_a_large_gallery_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gaitreid.reid.openset.STRANGERS", 100)
+    vectors, names = crowd(60, 4, 0)
+    found = calibrate(vectors, names)
+    assert found.searches == 100
+    monkeypatch.undo()
+    assert found.threshold(0.1) == pytest.approx(calibrate(vectors, names).threshold(0.1), rel=0.1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), probes=st.integers(1, 5), names=st.integers(1, 5))
+def test_all_together_like_the_hungarian_method(seed: int, probes: int, names: int) -> None:
+    distance = np.random.default_rng(seed).uniform(0, 1, (probes, names)).astype(np.float32)
+    limit = 0.6
+    found = assign(distance, limit, [np.arange(probes)])
+    padded = np.hstack([np.where(distance <= limit, distance, 9), np.full((probes, probes), limit)])
+    row, column = linear_sum_assignment(padded)
+    best = padded[row, column].sum()
+    assert len(set(found[found >= 0].tolist())) == (found >= 0).sum()
+    cost = sum(distance[p, n] if n >= 0 else limit for p, n in enumerate(found))
+    assert cost == pytest.approx(best, abs=1e-5)
+
+
+def test_one_after_the_other_may_be_the_same() -> None:
+    distance = np.array([[0.1, 0.5], [0.2, 0.3], [0.15, 0.9]], dtype=np.float32)
+    together = at_once(np.array([0.0, 1, 5]), np.array([4.0, 6, 9]))
+    assert [group.tolist() for group in together] == [[0, 1], [1, 2]]
+    assert assign(distance, 1.0, together).tolist() == [0, 1, 0]  # the middle one is beside both others
+    assert assign(distance, 1.0, []).tolist() == [0, 0, 0]
+    assert assign(distance, 0.12, together).tolist() == [0, -1, -1]
+    assert assign(distance, 0.01, together).tolist() == [-1, -1, -1]
+
+
+def test_at_once() -> None:
+    groups = at_once(np.array([0.0, 1, 2, 10]), np.array([3.0, 4, 5, 11]))
+    assert [group.tolist() for group in groups] == [[0, 1, 2]]
+    assert at_once(np.array([]), np.array([])) == []
