@@ -335,7 +335,10 @@ WithOption = Annotated[
     str | None,
     typer.Option("--name", help="Encoder by name: shipped, or a model of the work folder (default: the gallery's own)."),
 ]
-RateOption = Annotated[float, typer.Option("--far", min=1e-6, max=0.5, help="Share of strangers that may be taken for somebody.")]
+RateOption = Annotated[
+    float,
+    typer.Option("--far", min=1e-6, max=0.99, help="Share of strangers that may be taken for somebody (0.99: all are known)."),
+]
 
 
 @command("", gallery)

@@ -14,7 +14,7 @@ from gaitreid.pipeline.identify import Identity, Naming
 from gaitreid.pose.detect import choose
 from gaitreid.pose.errors import ItemError
 from gaitreid.pose.estimate import Estimators
-from gaitreid.pose.extract import Person, Tracker, track_of
+from gaitreid.pose.extract import CROP, Person, Tracker, track_of
 from gaitreid.pose.video import Frame, frames
 
 SPAN = 4.0  # seconds of a walk that a name is drawn from: about four cycles
@@ -49,6 +49,9 @@ def live(source: str, recogniser: Recogniser, naming: Naming, estimators: Estima
     stream, detector = _camera(int(source)) if source.isdigit() else _file(Path(source), config.max_fps, config.detector)
     if config.detector != "auto":
         detector = config.detector
+    first = estimators.take()
+    first(np.zeros((CROP, CROP, 3), dtype=np.uint8))  # the first picture takes a second: not while the video plays
+    estimators.give_back(first)
     tracker = Tracker(config, detector, estimators)
     numbers: dict[int, int] = {}
     began, look, dropped = clock.monotonic(), EVERY, 0
@@ -102,6 +105,8 @@ def _seen(person: Person, number: int, recogniser: Recogniser) -> Seen | None:
 
 
 def _file(path: Path, max_fps: float, detector: str) -> tuple[Iterator[Frame], str]:
+    if not path.is_file():
+        raise ItemError("unreadable", "no such file")
     return frames(path, max_fps)[1], choose(path)[0] if detector == "auto" else detector
 
 

@@ -105,7 +105,7 @@ def _search(
     frames: Frames | None = None,
 ) -> Path:
     """One search to its folder."""
-    config = replace(config, exclude=search.exclude)  # type: ignore[arg-type]
+    config = replace(config, exclude=search.exclude)
     matches = rank(embeddings, search.probes, search.items, config)
     names = {
         "protocol": protocol,

@@ -16,6 +16,7 @@ from gaitreid.pipeline.files import replacing
 from gaitreid.pose.arrays import BoolArray, IntArray, TextArray
 from gaitreid.pose.errors import EmptyError, UsageError
 from gaitreid.reid.compare import ranking_tracks
+from gaitreid.reid.config import Exclude
 from gaitreid.reid.match import Matches
 from gaitreid.reid.metrics import ViewCells, bootstrap, first_hits, view_cells
 from gaitreid.reid.records import Embeddings, Tracks
@@ -42,7 +43,7 @@ class Search:
     gallery: str
     probes: IntArray
     items: IntArray
-    exclude: str = "same-recording"
+    exclude: Exclude = "same-recording"
     views: str = ""
     holes: int = 0
     notes: tuple[str, ...] = ()

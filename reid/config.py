@@ -5,6 +5,8 @@ from typing import Literal
 
 from gaitreid.pose.errors import UsageError
 
+Exclude = Literal["same-recording", "same-window", "overlap", "same-view", "nothing"]
+
 
 @dataclass(frozen=True)
 class CageConfig:
@@ -157,7 +159,7 @@ class MatchConfig:
     """
 
     metric: Literal["euclidean", "cosine"] = "cosine"
-    exclude: Literal["same-recording", "same-window", "overlap", "same-view", "nothing"] = "same-recording"
+    exclude: Exclude = "same-recording"
     unit: Literal["track", "window"] = "track"
     top: int = 10
     block: int = 1_000_000

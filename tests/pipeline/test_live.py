@@ -1,0 +1,115 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gaitreid.pipeline import live as module
+from gaitreid.pipeline.live import SPAN, lines, live
+from gaitreid.pose.errors import ItemError
+from gaitreid.pose.estimate import Estimate, Estimators
+from gaitreid.pose.extract import ExtractConfig, Tracker
+from gaitreid.pose.records import Track2D
+from gaitreid.pose.skeleton import BLAZEPOSE33
+from gaitreid.pose.video import Frame
+
+
+class Standing:
+    """An estimator that finds one person in the middle of the crop."""
+
+    skeleton = BLAZEPOSE33
+
+    def __call__(self, crop: Any) -> Estimate:
+        xy = np.linspace([180.0, 100], [200, 300], 33).astype(np.float32)
+        return Estimate(xy=xy, score=np.ones(33, np.float32), world=np.zeros((33, 3), np.float32), mask=None)
+
+    def reset(self) -> None:
+        pass
+
+
+def standing() -> Estimators:
+    factory: Any = lambda masks: Standing()  # noqa: E731
+    return Estimators(factory)
+
+
+class Made:
+    """Stands for a Recogniser; keeps the tracks that it is shown."""
+
+    def __init__(self) -> None:
+        self.config = type("Config", (), {"extract": ExtractConfig(detector="whole")})()
+        self.shown: list[Track2D] = []
+
+    def vector(self, track: Track2D) -> tuple[Any, int]:
+        if len(track.time) < 25:
+            raise ItemError("too-short", "")
+        self.shown.append(track)
+        return np.zeros(4), 3
+
+
+def played(monkeypatch: pytest.MonkeyPatch, seconds: float, cost: float) -> tuple[Any, list[Any]]:
+    """A video of so many seconds, each frame of which takes `cost` seconds; time is simulated."""
+    now = 0.0
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            return now
+
+        @staticmethod
+        def sleep(time: float) -> None:
+            nonlocal now
+            now += time
+
+    def stream() -> Iterator[Frame]:
+        for n in range(round(seconds * 25)):
+            yield Frame(n, n / 25, np.zeros((200, 100, 3), np.uint8))
+
+    step = Tracker.step
+
+    def slow(self: Any, frame: Frame) -> None:
+        nonlocal now
+        now += cost
+        step(self, frame)
+
+    monkeypatch.setattr(module, "clock", Clock)
+    monkeypatch.setattr(module, "_file", lambda *_: (stream(), "whole"))
+    monkeypatch.setattr(Tracker, "step", slow)
+    recogniser: Any = Made()
+    naming: Any = lambda clip: clip.people  # noqa: E731
+    return recogniser, list(live("video.avi", recogniser, naming, standing()))
+
+
+def test_names_come_about_every_second_from_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    recogniser, moments = played(monkeypatch, 8, 0.01)
+    times = [m.time for m in moments]
+    assert len(times) == 7
+    np.testing.assert_allclose(np.diff(times), 1.0, atol=0.05)
+    assert all(m.dropped == 0 and m.behind < 0.05 for m in moments)
+    assert max(t.time[-1] - t.time[0] for t in recogniser.shown) == pytest.approx(SPAN, abs=0.05)
+    assert recogniser.shown[-1].time[-1] == times[-1]
+
+
+def test_too_slow_a_machine_leaves_frames_out_and_stays_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, moments = played(monkeypatch, 10, 0.1)  # two and a half times too slow
+    assert moments[-1].dropped > 100
+    assert all(m.behind < 0.8 for m in moments)
+
+
+def test_lines_say_how_far_behind() -> None:
+    moment = module.Moment(3.0, [], 0.42, 5, 90)
+    assert list(lines(moment)) == ["    3.0 s  nobody to name (0.4 s behind, 5 of 90 frames left out)"]
+
+
+def test_no_camera() -> None:
+    recogniser: Any = Made()
+    naming: Any = None
+    with pytest.raises(ItemError, match="camera 77"):
+        next(live("77", recogniser, naming, standing()))
+
+
+def test_no_file(tmp_path: Path) -> None:
+    recogniser: Any = Made()
+    naming: Any = None
+    with pytest.raises(ItemError):
+        next(live(str(tmp_path / "none.avi"), recogniser, naming, standing()))
