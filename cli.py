@@ -200,6 +200,12 @@ def match(
     unit: Annotated[str | None, typer.Option("--unit", help="Rank tracks or windows.")] = None,
     top: Annotated[int | None, typer.Option("--top", min=1, help="Ranks to write.")] = None,
     form: Annotated[str | None, typer.Option("--form", help="mean over a window's frames, or sc: concatenated.")] = None,
+    rerank: Annotated[
+        int | None, typer.Option("--rerank", min=0, metavar="K", help="k-reciprocal re-ranking by K neighbours (20 is usual).")
+    ] = None,
+    fuse: Annotated[
+        list[str] | None, typer.Option("--fuse", metavar="NAME", help="Another model whose distances are fused in.")
+    ] = None,
     frames: FramesOption = False,
     faces: FacesOption = False,
 ) -> None:
@@ -211,7 +217,7 @@ def match(
     if protocol not in known:
         raise typer.BadParameter(f"{protocol!r}: there are {', '.join(known)}", param_hint="--protocol")
     given = {"match.metric": metric, "match.exclude": exclude, "match.unit": unit, "match.top": top, "encode.form": form}
-    session = _session(common, given)
+    session = _session(common, {**given, "match.rerank": rerank})
     session.match(
         probe or "",
         gallery or "",
@@ -221,6 +227,7 @@ def match(
         training=training,
         as_published=as_published,
         frames=_frames(frames, faces),
+        fused=fuse or [],
     )
     _end()
 

@@ -179,12 +179,14 @@ class Session:
         training: int | None = None,
         as_published: bool = False,
         frames: "Frames | None" = None,
+        fused: Sequence[str] = (),
     ) -> Path:
         """Vectors to rankings and a report; the path of the (last) report.
 
         Args:
             training: people of CASIA-B who are not tested by lt and cross-view, from the first.
             frames: whether the report has stills of the videos, and whether heads in them are blurred.
+            fused: other models whose distances are fused in.
         """
         from gaitreid.pipeline.match import by_protocol, cme, match
         from gaitreid.pipeline.searches import PROTOCOLS, TRAINING
@@ -195,8 +197,10 @@ class Session:
             return cme(self, name, as_published=as_published)
         if protocol == "cve":
             return self.recognise(name, protocol="cve", as_published=as_published)
+        embeddings = self.encode(name, encoder)
+        if fused:
+            embeddings = self._fused([embeddings, *(self.encode(other) for other in fused)])
         if protocol in PROTOCOLS:
-            embeddings = self.encode(name, encoder)
             return by_protocol(
                 self.work,
                 self.config.match,
@@ -209,7 +213,6 @@ class Session:
                 gallery=gallery,
                 frames=frames,
             )
-        embeddings = self.encode(name, encoder)
         return match(self.work, self.config.match, embeddings, probe, gallery, self.console, seed=self.config.seed, frames=frames)
 
     def enrol(self, gallery: Path | None, person: str, videos: Sequence[Path], name: str | None, encoder: Path | None) -> Summary:
@@ -317,6 +320,19 @@ class Session:
         if not self.work.model(name).is_dir():
             raise UsageError(f"there is no model '{name}' in {self.work.root}: --encoder FOLDER names one that is elsewhere")
         return Recogniser(self.work.model(name), name, self.config)
+
+    def _fused(self, paths: list[Path]) -> Path:
+        """Several embeddings as one."""
+        from gaitreid.pipeline import store
+        from gaitreid.pipeline.files import digest, sha256
+        from gaitreid.pipeline.work import provenance
+        from gaitreid.reid.fuse import fuse
+        from gaitreid.reid.records import Embeddings
+
+        found = fuse([store.read(path, "embeddings", Embeddings, "/embeddings") for path in paths], self.config.match.metric)
+        made_from = digest(sha256(path) for path in paths)
+        target = self.work.embeddings(found.encoder)
+        return store.write(target, "embeddings", {"/embeddings": found}, provenance(self.config.encode, made_from))
 
     def synth(self, folder: Path) -> list[Path]:
         """Rendered walkers."""

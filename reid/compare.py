@@ -1,7 +1,7 @@
 """Probes against a gallery: distances in blocks of probes, and the pairs that do not count."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,7 @@ from gaitreid.pose.arrays import FloatArray, IntArray, TextArray
 from gaitreid.pose.errors import FormatError
 from gaitreid.reid.config import MatchConfig
 from gaitreid.reid.records import Embeddings, Ranking
+from gaitreid.reid.rerank import EXPANSION, Reranking
 
 THREADS = min(4, os.cpu_count() or 1)
 
@@ -42,7 +43,32 @@ class Comparison:
         """Of these rows of probes to the whole gallery (B, G), infinite where a pair does not count."""
         result = distances(self.vectors[self.probe[rows]], self.against, self.config.metric, self.embeddings.parts)
         self.exclusion.remove(rows, result)
+        if self.config.rerank:
+            mine, theirs = (np.searchsorted(self.everybody, side) for side in (self.probe[rows], self.gallery))
+            return self.reranking.distances(mine, theirs, result)
         return result
+
+    @cached_property
+    def everybody(self) -> IntArray:
+        """Rows of the items that are probes, gallery items or both, rising (n,)."""
+        return np.union1d(self.probe, self.gallery)
+
+    @cached_property
+    def reranking(self) -> Reranking:
+        """The neighbours of everybody; an item is its own nearest whatever the rule of exclusion."""
+        among = Comparison(self.embeddings, self.everybody, self.everybody, replace(self.config, rerank=0))
+        size = min(max(self.config.rerank + 1, EXPANSION), len(self.everybody))
+        order = np.empty((len(self.everybody), size), dtype=np.int64)
+        near = np.empty(order.shape)
+        longest = np.empty(len(order))
+        for rows in among.blocks():
+            distance = among.distances(rows)
+            longest[rows] = np.where(np.isfinite(distance), distance, 0).max(axis=1)
+            distance[np.arange(len(distance)), np.arange(rows.start, rows.stop)] = -1
+            nearest = np.argsort(distance, axis=1, kind="stable")[:, :size]
+            order[rows] = nearest
+            near[rows] = np.take_along_axis(distance, nearest, 1).clip(0, longest[rows][:, None])
+        return Reranking(order, near, longest, self.config.rerank)
 
     @cached_property
     def exclusion(self) -> "Exclusion":
@@ -66,6 +92,8 @@ class Comparison:
     @cached_property
     def limit(self) -> float:
         """A distance that none exceeds."""
+        if self.config.rerank:
+            return 1.0
         if self.config.metric == "cosine":
             return 2.0
         return float(2 * np.sqrt((self.vectors**2).sum(axis=1).max(initial=0.0)))

@@ -155,6 +155,7 @@ class MatchConfig:
         exclude: gallery items that a probe is not compared with.
         unit: what is ranked: whole tracks, or single windows.
         top: ranks kept in ranking.csv and ranking.h5.
+        rerank: k-reciprocal re-ranking by so many neighbours (Zhong et al. 2017: 20); 0 is without.
         block: pairs of a probe and a gallery item at a time; memory grows with it.
     """
 
@@ -162,12 +163,13 @@ class MatchConfig:
     exclude: Exclude = "same-recording"
     unit: Literal["track", "window"] = "track"
     top: int = 10
+    rerank: int = 0
     block: int = 1_000_000
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.top < 1 or self.block < 1:
-            raise UsageError("match.top and match.block must be 1 or more")
+        if self.top < 1 or self.block < 1 or self.rerank < 0:
+            raise UsageError("match.top and match.block must be 1 or more, match.rerank 0 or more")
 
 
 @dataclass(frozen=True)

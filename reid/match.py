@@ -97,6 +97,8 @@ def rank(embeddings: Embeddings, probe_tracks: IntArray, gallery_tracks: IntArra
     """
     comparison = compare(embeddings, probe_tracks, gallery_tracks, config)
     gather = _Gather(comparison)
+    if config.rerank:
+        comparison.reranking.weights  # noqa: B018  before the threads, each of which would work it out
     # numpy lets go of the interpreter in all that takes time here; threads of the matrix products beside these would wait in vain
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(THREADS) as pool:
         for _ in pool.map(gather.add, comparison.blocks()):

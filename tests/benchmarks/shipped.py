@@ -3,10 +3,12 @@
     shipped.py --mocap NPZ [--work DIR] [--out DIR] [--set KEY=VALUE]
 
 Rendered walkers go through the whole chain (poses by the estimator, lifted); the mocap walks (CMU; y up, metres) come in as 3D.
-Nobody is a real person filmed. Takes about an hour on two cores, most of it rendering and posing.
+Every walk comes a second time, mirrored: the estimator's errors depend on the side that the camera sees. Nobody is a real person
+filmed. Takes about an hour and a half on two cores, most of it rendering and posing.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from gaitreid.pipeline.config import load
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import sha256
 from gaitreid.pipeline.jobs import cores
+from gaitreid.pipeline.labels import FIELDS
 from gaitreid.pipeline.session import Session
 from gaitreid.pipeline.shipped import NAME, folder
 from gaitreid.pipeline.synth import SynthConfig, synth
@@ -26,8 +29,12 @@ from gaitreid.pipeline.work import Work
 from gaitreid.pose.records import Track3D
 from gaitreid.pose.skeleton import H36M17, Skeleton, mapping
 
-SEED = 20261  # of the walkers: not those of `gaitreid synth` and of the tests
-WALKERS = SynthConfig(subjects=48, views=(0, 45, 90, 135, 180), numbers=1, seconds=3.0)
+# Seeds are others than those of `gaitreid synth` and of the tests.
+SETS = {
+    20261: SynthConfig(subjects=48, views=(0, 45, 90, 135, 180), numbers=1),
+    20262: SynthConfig(subjects=64, views=(30, 90, 210, 270, 330), conditions=("nm", "cl"), numbers=1),
+}
+SETTINGS = ("train.model=lstm-multi", "supervised.hidden=128", "train.epochs=20")
 JOINTS = {  # CMU's joints bear the name of the bone that starts there
     "pelvis": "root", "spine": "lowerback", "neck": "lowerneck", "head": "head",
     "left_shoulder": "lhumerus", "left_elbow": "lradius", "left_wrist": "lwrist",
@@ -46,12 +53,21 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=cores())
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    config = load(overrides=["cage.hidden=128", *options.overrides])
+    config = load(overrides=[*SETTINGS, *options.overrides])
     session = Session(Work(options.work), config, Console(), options.jobs)
-    videos = options.work.parent / f"{options.work.name}-videos"
-    synth(videos, WALKERS, session.console, jobs=options.jobs, seed=SEED)
-    session.extract([videos])
-    session.lift()
+    for seed, walkers in SETS.items():
+        part = replace(session, work=Work(options.work / f"set-{seed}"))
+        videos = options.work / f"videos-{seed}"
+        synth(videos, walkers, session.console, jobs=options.jobs, seed=seed)
+        part.extract([videos])
+        part.lift()
+        for stem in part.work.stems("pose3d"):
+            labels = {
+                name: str(value) for name, value in store.attributes(part.work.pose3d(stem), "pose3d").items() if name in FIELDS
+            }
+            labels["subject"] = f"{seed}-{labels['subject']}"
+            for n, track in store.read_all(part.work.pose3d(stem), "pose3d", Track3D).items():
+                put(session.work, f"{seed}-{stem}-{n}", track, labels)
     bring_in(session.work, options.mocap)
     model = session.train(NAME)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -77,8 +93,22 @@ def bring_in(work: Work, path: Path) -> None:
         score = np.ones(frames.shape[:2], dtype=np.float32)
         track = Track3D(frame=np.arange(b - a), time=time, xyz=frames, score=score, skeleton=H36M17, lifter="mocap")
         labels = {"subject": f"mocap-{data['subject'][n]}", "condition": "mocap", "number": str(data["trial"][n]), "view": ""}
-        facts = {**labels, "imported": "mocap", "config": "", "made_from": sha256(path)}
-        store.write(work.pose3d(f"mocap-{n:03d}"), "pose3d", {"/tracks/000001": track}, facts)
+        put(work, f"mocap-{n:03d}", track, labels)
+
+
+def put(work: Work, stem: str, track: Track3D, labels: dict[str, str]) -> None:
+    """A walk, and the same mirrored, as lifted files."""
+    names = track.skeleton.joints
+    other = [names.index(_other_side(name)) for name in names]
+    mirrored = replace(track, xyz=track.xyz[:, other] * np.array([-1, 1, 1], dtype=np.float32), score=track.score[:, other])
+    for ending, one in (("", track), ("-mirrored", mirrored)):
+        facts = {**labels, "number": labels["number"] + ending, "imported": "shipped.py", "config": "", "made_from": ""}
+        store.write(work.pose3d(stem + ending), "pose3d", {"/tracks/000001": one}, facts)
+
+
+def _other_side(joint: str) -> str:
+    side, _, rest = joint.partition("_")
+    return {"left": f"right_{rest}", "right": f"left_{rest}"}.get(side, joint)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from galleries import casia, euclidean, rows
+
+from gaitreid.pose.arrays import FloatArray
+from gaitreid.reid.compare import compare
+from gaitreid.reid.match import rank
+from gaitreid.reid.metrics import evaluate
+from gaitreid.reid.rerank import EXPANSION, ORIGINAL
+
+
+def dense(distance: FloatArray, k1: int) -> FloatArray:
+    """Zhong et al.'s equations with full matrices: distances of everybody to everybody (n, n)."""
+    count = len(distance)
+    scaled = distance / distance.max(axis=1, keepdims=True)
+    order = np.argsort(scaled - np.eye(count), axis=1, kind="stable")
+
+    def reciprocal(i: int, k: int) -> list[int]:
+        return [j for j in order[i, : k + 1] if i in order[j, : k + 1]]
+
+    weights = np.zeros((count, count))
+    for i in range(count):
+        mine = reciprocal(i, k1)
+        found = set(mine)
+        for j in mine:
+            theirs = reciprocal(j, round(k1 / 2))
+            if len(set(theirs) & set(mine)) >= 2 / 3 * len(theirs):
+                found |= set(theirs)
+        farthest = scaled[i, order[i, k1]]
+        for j in found:
+            weights[i, j] = np.exp(-scaled[i, j] if j in order[i, : k1 + 1] else -farthest)
+        weights[i] /= weights[i].sum()
+    weights = np.array([weights[order[i, :EXPANSION]].mean(axis=0) for i in range(count)])
+    least = np.minimum(weights[:, None], weights[None]).sum(axis=2)
+    most = np.maximum(weights[:, None], weights[None]).sum(axis=2)
+    return (1 - ORIGINAL) * (1 - least / most) + ORIGINAL * scaled
+
+
+@pytest.mark.parametrize("k1", [4, 9])
+def test_like_the_equations(k1: int) -> None:
+    of = casia(subjects=4, views=("000", "090"))
+    every = np.arange(len(of.video))
+    plain = compare(of, every, every, euclidean(exclude="nothing"))
+    found = compare(of, every, every, euclidean(exclude="nothing", rerank=k1))
+    expected = dense(plain.distances(slice(0, len(every))).astype(float), k1)
+    np.testing.assert_allclose(found.distances(slice(0, len(every))), expected, atol=1e-5)
+
+
+def test_it_helps_where_walks_form_groups() -> None:
+    of = casia(subjects=12)
+    probe, gallery = rows(of, condition="cl"), rows(of, condition="nm")
+    plain, again = (evaluate(rank(of, probe, gallery, euclidean(rerank=k)), draws=5) for k in (0, 6))
+    assert again["map"] > plain["map"]
+
+
+def test_blocks_and_exclusion() -> None:
+    of = casia(subjects=5)
+    every = np.arange(len(of.video))
+    whole, parts = (rank(of, every, every, euclidean(rerank=5, block=b)) for b in (10**6, 300))
+    np.testing.assert_array_equal(whole.ranking.order, parts.ranking.order)
+    assert (whole.ranking.excluded == 3).all()
+    shown = whole.ranking.order
+    same = of.recording[np.maximum(shown, 0)] == of.recording[:, None]
+    assert not same[shown >= 0].any()
