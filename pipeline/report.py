@@ -267,8 +267,6 @@ def _own_notes(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield f"The subject of {n} of {metrics['probes']} probe {unit}s is not known: they are ranked, and count in no figure."
     if n := metrics["probes_without_match"]:
         yield f"{n} of {metrics['probes']} probe {unit}s have no {unit} of their subject to find: they count only as strangers."
-    if metrics["exclude"] != "same-recording":
-        yield f"Probes may be matched with their own recording (--exclude {metrics['exclude']}): figures are too good."
 
 
 def _percent(value: float | None) -> str:

@@ -208,7 +208,6 @@ def test_says_what_weakens_the_figures() -> None:
     text = Page(render(found, matches, of)).text
     assert "The subject of 1 of 3 probe tracks is not known" in text
     assert "1 of 3 probe tracks have no track of their subject to find" in text
-    assert "--exclude nothing" in text
 
 
 def test_windows_and_many_probes() -> None:
@@ -488,12 +487,10 @@ def test_plays_and_stops(moving: Path, browser: Any) -> None:
 
 
 @browsers
-def test_drawn_when_looked_at_and_anew_in_another_scheme(moving: Path, browser: Any) -> None:
+def test_drawn_anew_in_another_scheme(moving: Path, browser: Any) -> None:
     page = visit(browser, moving, [], color_scheme="light")
-    untouched = page.locator("canvas").last.evaluate("canvas => canvas.width")
     page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
     light = drawings(page, 6)
-    assert page.locator("canvas").last.evaluate("canvas => canvas.width") != untouched
     page.emulate_media(color_scheme="dark")
     dark = drawings(page, 6)
     assert all(a != b for a, b in zip(light, dark, strict=True))
