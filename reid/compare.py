@@ -41,7 +41,7 @@ class Comparison:
 
     def distances(self, rows: slice) -> NDArray[np.float32]:
         """Of these rows of probes to the whole gallery (B, G), infinite where a pair does not count."""
-        result = distances(self.vectors[self.probe[rows]], self.against, self.config.metric, self.embeddings.parts)
+        result = self.against(self.vectors[self.probe[rows]])
         self.exclusion.remove(rows, result)
         if self.config.rerank:
             mine, theirs = (np.searchsorted(self.everybody, side) for side in (self.probe[rows], self.gallery))
@@ -76,9 +76,9 @@ class Comparison:
         return Exclusion(self)
 
     @cached_property
-    def against(self) -> NDArray[np.float64]:
-        """Vectors of the gallery (G, D)."""
-        return self.vectors[self.gallery]
+    def against(self) -> "Against":
+        """Distances to the gallery."""
+        return Against(self.vectors[self.gallery], self.config.metric, self.embeddings.parts)
 
     @cached_property
     def vectors(self) -> NDArray[np.float64]:
@@ -170,25 +170,33 @@ def directions(vectors: FloatArray, parts: int = 1) -> NDArray[np.float64]:
     return np.asarray((split / np.where(length > 0, length, 1)).reshape(vectors.shape))
 
 
-def distances(probe: NDArray[np.float64], gallery: NDArray[np.float64], metric: str, parts: int = 1) -> NDArray[np.float32]:
-    """All distances (B, G), the mean over the parts of: Euclidean, or 1 - cosine (1 for a zero vector).
+class Against:
+    """Distances to a gallery (G, D), the mean over the parts of: Euclidean, or 1 - cosine (1 for a zero vector).
 
     In double precision, since the expanded square loses half the digits where two vectors are close.
 
     Args:
-        probe, gallery: (B, D), (G, D); for the cosine `directions`.
+        gallery: for the cosine `directions`.
         parts: stretches of equal length that a vector has, such as the strips of a body (GaitGL, GaitTAKE).
     """
-    if metric == "cosine":  # the parts' cosines add up to one product
-        product = probe @ gallery.T
-        product *= -1 / parts
-        product += 1
-        return np.asarray(np.clip(product, 0, 2, out=product), dtype=np.float32)
-    total = np.zeros((len(probe), len(gallery)), dtype=np.float32)
-    for p, g in zip(np.split(probe, parts, axis=1), np.split(gallery, parts, axis=1), strict=True):
-        product = p @ g.T
-        product *= -2
-        product += (p**2).sum(1)[:, None]
-        product += (g**2).sum(1)[None, :]
-        total += np.sqrt(np.maximum(product, 0, out=product), out=product)
-    return total / np.float32(parts) if parts > 1 else total
+
+    def __init__(self, gallery: NDArray[np.float64], metric: str, parts: int = 1) -> None:
+        self.metric, self.parts = metric, parts
+        split = np.split(gallery, parts, axis=1) if metric == "euclidean" else [gallery]  # cosines add up to one product
+        # The square of the gallery vector comes as one more column, so that the product has it added.
+        self.gallery = [np.column_stack([g, (g**2).sum(1)]) if metric == "euclidean" else g for g in split]
+
+    def __call__(self, probe: NDArray[np.float64]) -> NDArray[np.float32]:
+        """All distances: (B, D) -> (B, G)."""
+        if self.metric == "cosine":
+            product = (probe * (-1 / self.parts)) @ self.gallery[0].T
+            product += 1
+            return np.asarray(np.clip(product, 0, 2, out=product), dtype=np.float32)
+        total = None
+        for p, g in zip(np.split(probe, self.parts, axis=1), self.gallery, strict=True):
+            product = np.column_stack([-2 * p, np.ones(len(p))]) @ g.T
+            product += (p**2).sum(1)[:, None]
+            distance = np.asarray(np.sqrt(np.maximum(product, 0, out=product), out=product), dtype=np.float32)
+            total = distance if total is None else total + distance
+        assert total is not None
+        return total / np.float32(self.parts) if self.parts > 1 else total

@@ -6,7 +6,7 @@ import numpy as np
 
 from gaitreid.pose.arrays import FloatArray, specs
 from gaitreid.pose.errors import UsageError
-from gaitreid.reid.compare import directions, distances
+from gaitreid.reid.compare import Against, directions
 from gaitreid.reid.records import Embeddings, Tracks
 from gaitreid.reid.search import Metric
 
@@ -51,11 +51,11 @@ def _scaled(of: Embeddings, metric: Metric) -> tuple[FloatArray, FloatArray]:
     if metric == "cosine":
         window, vector = directions(of.window), directions(of.vector)
         spread = (
-            float(distances(vector[rows], vector[rows], metric)[~np.eye(len(rows), dtype=bool)].std()) if len(rows) > 1 else 1.0
+            float(Against(vector[rows], metric)(vector[rows])[~np.eye(len(rows), dtype=bool)].std()) if len(rows) > 1 else 1.0
         )
         scale = max(spread, 1e-6) ** -0.5  # a product of two vectors has its square
     else:
         window, vector = of.window.astype(np.float64), of.vector.astype(np.float64)
-        apart = distances(vector[rows], vector[rows], metric)
+        apart = Against(vector[rows], metric)(vector[rows])
         scale = 1 / max(float(apart.sum()) / max(len(rows) * (len(rows) - 1), 1), 1e-6)
     return (window * scale).astype(np.float32), (vector * scale).astype(np.float32)

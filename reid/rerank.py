@@ -20,8 +20,8 @@ class Reranking:
     """Jaccard distances of sparse neighbour weights.
 
     Args:
-        order, distance: the nearest of each item, itself first (n, k1 + 1 or more), and how far they are; the distance is scaled by
-            `longest` (n,), the distance of the farthest item.
+        order, distance: the nearest of each item, itself first (n, k1 + 1 or more), and how far they are.
+        longest: distance of the farthest item (n,), by which the others are scaled.
         k1: neighbours that are looked at.
     """
 

@@ -1,10 +1,10 @@
 """How often strangers are taken for somebody, against the rate asked for, and four walkers who cross in one scene.
 
-    identify.py [--kth DIR] [--kinect-free] [--work DIR] [--name MODEL] [--splits 50]
+    identify.py [--kth DIR] [--kth-work DIR] [--work DIR] [--name MODEL] [--splits 50]
 
 KTH (`--kth`, the folder of videos): of the people seven are drawn into a gallery of their d1 walks, the others are strangers, in
 all four conditions; over the splits the rate met, and how often it lies within the interval that the gallery states. Scenes:
-twelve rendered walkers, three of them at a time four cross; the gallery is made of other clips in six views. Last line: one JSON
+twelve rendered walkers, of whom four at a time cross; the gallery is made of other clips in six views. Last line: one JSON
 object with the same figures.
 """
 
@@ -113,7 +113,7 @@ def scenes(options: argparse.Namespace) -> dict[str, Any]:
     from gaitreid.pipeline import gallery as galleries
     from gaitreid.pipeline.clips import clips as pose
 
-    for rate in (0.05, 0.2, 0.99):
+    for rate in (*RATES, 0.5, 0.99):
         right = wrong = unknown = 0
         for path, video in rows:
             recogniser = session._recogniser(path, None, None)

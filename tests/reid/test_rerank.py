@@ -33,7 +33,7 @@ def dense(distance: FloatArray, k1: int) -> FloatArray:
     weights = np.array([weights[order[i, :EXPANSION]].mean(axis=0) for i in range(count)])
     least = np.minimum(weights[:, None], weights[None]).sum(axis=2)
     most = np.maximum(weights[:, None], weights[None]).sum(axis=2)
-    return (1 - ORIGINAL) * (1 - least / most) + ORIGINAL * scaled
+    return np.asarray((1 - ORIGINAL) * (1 - least / most) + ORIGINAL * scaled)
 
 
 @pytest.mark.parametrize("k1", [4, 9])
