@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 from galleries import embeddings, euclidean
 
+from gaitreid.pipeline import store
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.match import by_protocol
 from gaitreid.pipeline.searches import Search, headline, searches, submission
+from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import EmptyError, UsageError
 from gaitreid.reid.match import Matches, rank
 from gaitreid.reid.records import Embeddings
@@ -189,3 +193,33 @@ def test_a_gallery_that_is_not_there() -> None:
         searches("lt", of, 74, "", "")
     with pytest.raises(UsageError, match="no probe is there"):
         searches("ou-mvlp", of, 74, "", "")
+
+
+def test_folders_and_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work = Work(tmp_path)
+    source = store.write(
+        tmp_path / "embeddings/made-up.h5", "embeddings", {"/embeddings": by_hand()}, {"config": "", "made_from": ""}
+    )
+    report = by_protocol(work, euclidean(), source, "lt", Console(), seed=0, training=74)
+    assert report == tmp_path / "matches/lt-nm-nm/report.html"
+    metrics = json.loads((report.parent / "metrics.json").read_text())
+    assert (metrics["protocol"], metrics["probe"], metrics["gallery"]) == ("lt", "nm", "nm")
+    assert (metrics["rank1"], metrics["pooled"]["rank1"]) == (0.625, 0.75)
+    assert metrics["ci95"]["rank1"][0] <= 0.625 <= metrics["ci95"]["rank1"][1]
+    said = capsys.readouterr().out
+    assert "lt: Rank-1 by probes: nm 62.5%" in said
+    assert "33 recordings that the protocol has are not there" in said
+    page = report.read_text()
+    assert "Across views Rank-1 is 62.5\N{NO-BREAK SPACE}%" in page
+    assert "for 6 of 8 probe tracks (75.0\N{NO-BREAK SPACE}%)" in " ".join(page.split(" "))
+    assert "33 recordings that the protocol has are not there" in page
+
+
+def test_grew_in_its_folder(tmp_path: Path) -> None:
+    walks = [(f"{s:05}", "", "01", "") for s in range(3)] + [("", "", "", "")]
+    of = embeddings(walks, np.array([[0.0], [1], [2], [1.2]]))
+    source = store.write(tmp_path / "embeddings/made-up.h5", "embeddings", {"/embeddings": of}, {"config": "", "made_from": ""})
+    report = by_protocol(Work(tmp_path), euclidean(top=2), source, "grew", Console(-1), seed=0, training=74)
+    rows = (report.parent / "submission.csv").read_text().splitlines()
+    assert rows[1].split(",")[1:] == ["00001", "00002", "00000"]
+    assert json.loads((report.parent / "metrics.json").read_text())["rank1"] is None
