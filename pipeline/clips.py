@@ -17,7 +17,7 @@ from gaitreid.pipeline.encode import in_joints
 from gaitreid.pipeline.extract import Job, extract_one, find_videos
 from gaitreid.pipeline.files import sha256
 from gaitreid.pipeline.jobs import Failure, Summary, each
-from gaitreid.pipeline.labels import Labels
+from gaitreid.pipeline.labels import FIELDS, Labels
 from gaitreid.pipeline.train import WEIGHTS, device, load, skeleton_of
 from gaitreid.pipeline.work import Work, is_current
 from gaitreid.pose.arrays import FloatArray
@@ -104,17 +104,16 @@ def clips(
         UsageError: a path does not exist.
         EmptyError: there is no video.
     """
-    config = recogniser.config
     tasks, of = [], {}
-    cache = Work(work.root / "clips")
+    compared = replace(recogniser.config.extract, silhouettes=False)
     for video in dict.fromkeys(p.resolve() for p in find_videos(videos)):
         source = sha256(video)
-        stem = f"{video.stem}-{source[:12]}"
-        kept = work.pose2d(video.stem)
-        compared = replace(config.extract, silhouettes=False)
-        place, name = (work, video.stem) if is_current(kept, "pose2d", compared, source) else (cache, stem)
+        name, place, labels = f"{video.stem}-{source[:12]}", Work(work.root / "clips"), Labels()
+        if is_current(work.pose2d(video.stem), "pose2d", compared, source):
+            found = store.attributes(work.pose2d(video.stem), "pose2d")
+            name, place, labels = video.stem, work, Labels(**{key: str(found[key]) for key in FIELDS})
         of[name] = (video, source, place)
-        tasks.append(Job(video, name, place, compared, Labels(), False))
+        tasks.append(Job(video, name, place, compared, labels, False))
     with console.progress("people", len(tasks), "videos") as progress:
         for count, outcome in enumerate(each(extract_one, tasks, jobs), 1):
             video, source, place = of[outcome.stem]
