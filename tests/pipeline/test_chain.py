@@ -8,14 +8,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from gaitreid.cli import app
 from gaitreid.pipeline import store
+from gaitreid.pose.errors import UsageError
 from gaitreid.pose.records import Silhouettes, Track2D
 from gaitreid.pose.skeleton import BLAZEPOSE33, H36M17, remap
 
@@ -92,48 +96,58 @@ def test_run_ranks_everybody_against_other_recordings(project: Path) -> None:
     assert "matches/all-all/report.html" in result.stdout
 
 
-def test_a_gallery_names_people(project: Path) -> None:
+def here(*arguments: object) -> str:
+    """The same in this process, which need not import everything anew."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception:
+        raise result.exception
+    return result.output
+
+
+@pytest.fixture
+def known(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's folder, with a gallery of both people."""
+    monkeypatch.chdir(project)
     for subject in ("001", "002"):
-        gaitreid("gallery", "add", f"p{subject}", f"videos/{subject}-nm-01-090.avi", "--jobs", 1, cwd=project)
-    listed = gaitreid("gallery", "list", cwd=project).stdout
+        here("gallery", "add", f"p{subject}", f"videos/{subject}-nm-01-090.avi", "--jobs", 1)
+    return project
+
+
+def test_a_gallery_names_people(known: Path) -> None:
+    listed = here("gallery", "list")
     assert "p001  1 tracks, 1 videos" in listed
     assert "calibration: a stranger is taken for somebody in 5.0% of the searches" in listed
-    result = gaitreid("identify", "videos/001-cl-01-090.avi", "--far", 0.99, "--overlay", "--jobs", 1, cwd=project)
-    with (project / "work/identified/identities.csv").open() as file:
+    said = here("identify", "videos/001-cl-01-090.avi", "--far", 0.99, "--overlay", "--jobs", 1)
+    with Path("work/identified/identities.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["answer"] for row in rows} <= {"p001", "p002"}
     assert [row["rank"] for row in rows] == ["1", "2"]
-    assert "1 videos, 1 tracks, 1 named" in result.stdout
-    [drawn] = (project / "work/identified").glob("*.mp4")
-    capture, original = cv2.VideoCapture(str(drawn)), cv2.VideoCapture(str(project / "videos/001-cl-01-090.avi"))
+    assert "1 videos, 1 tracks, 1 named" in said
+    [drawn] = Path("work/identified").glob("*.mp4")
+    capture, original = cv2.VideoCapture(str(drawn)), cv2.VideoCapture("videos/001-cl-01-090.avi")
     frames = 0
     while capture.read()[0]:
         assert original.read()[0]
         frames += 1
     assert frames > 20
     assert not original.read()[0]
-    other = gaitreid("gallery", "add", "p003", "videos/001-cl-01-090.avi", "--name", "nowhere", cwd=project, code=2)
-    assert "there is no model 'nowhere'" in other.stderr
+    with pytest.raises(UsageError, match="there is no model 'nowhere'"):
+        here("gallery", "add", "p003", "videos/001-cl-01-090.avi", "--name", "nowhere")
 
 
-def test_watching_a_folder_and_a_video_that_plays(project: Path, tmp_path: Path) -> None:
-    for subject in ("001", "002"):
-        gaitreid("gallery", "add", f"p{subject}", f"videos/{subject}-nm-01-090.avi", "--jobs", 1, cwd=project)
-    (tmp_path / "inbox").mkdir()
-    options = ["--watch", str(tmp_path / "inbox"), "--stop-after", "12", "--jobs", "1", "--out", str(tmp_path / "out")]
-    watcher = subprocess.Popen(
-        [sys.executable, "-m", "gaitreid.cli", "identify", *options], cwd=project, stdout=subprocess.PIPE, text=True
-    )
-    time.sleep(4)
-    shutil.copy(project / "videos/002-cl-01-090.avi", tmp_path / "inbox/new.avi")
-    out = watcher.communicate(timeout=120)[0]
-    assert watcher.returncode == 0, out
+def test_watching_a_folder_and_a_video_that_plays(known: Path, tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    arrival = threading.Timer(1.5, shutil.copy, (known / "videos/002-cl-01-090.avi", inbox / "new.avi"))
+    arrival.start()
+    out = here("identify", "--watch", inbox, "--stop-after", 4, "--jobs", 1, "--out", tmp_path / "out")
+    arrival.join()
     assert "new.avi  track 1" in out
     assert "new.avi" in (tmp_path / "out/identities.csv").read_text()
-    live = gaitreid("identify", "--live", "videos/001-cl-01-090.avi", "--far", 0.99, cwd=project).stdout
+    live = here("identify", "--live", "videos/001-cl-01-090.avi", "--far", 0.99)
     assert re.search(r"live: \d\.\d s seen, \d+\.\d s behind at the end, \d+ of \d+ frames left out", live)
-    gone = gaitreid("identify", "--live", "nothing.avi", cwd=project, code=2)
-    assert "--live nothing.avi" in gone.stderr
+    with pytest.raises(UsageError, match=r"--live nothing\.avi"):
+        here("identify", "--live", "nothing.avi")
 
 
 def test_training_goes_on_where_it_was_cut_off(project: Path) -> None:
