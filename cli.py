@@ -213,7 +213,9 @@ def match(
 
     Without --probe and --gallery every track is ranked against the tracks of other recordings.
     """
-    known = ("plain", "lt", "cross-view", "cve", "cme", "ou-mvlp", "gait3d", "grew")
+    from gaitreid.pipeline.searches import PROTOCOLS
+
+    known = ("plain", "cve", "cme", *PROTOCOLS)
     if protocol not in known:
         raise typer.BadParameter(f"{protocol!r}: there are {', '.join(known)}", param_hint="--protocol")
     given = {"match.metric": metric, "match.exclude": exclude, "match.unit": unit, "match.top": top, "encode.form": form}

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from gaitreid.pipeline.report import CONFUSIONS, RANKS, Curve, height, page
+from gaitreid.pipeline.report import CONFUSIONS, RANKS, Curve, grid_lines, height, page
 from gaitreid.pose.arrays import FloatArray, IntArray
 from gaitreid.reid.identification import Identification
 from gaitreid.reid.records import Sequences
@@ -91,7 +91,7 @@ def render(metrics: Mapping[str, Any], folds: Iterable[Fact], *, notes: Iterable
         provenance=provenance,
         left=Curve.LEFT,
         right=Curve.RIGHT,
-        grid=[(p, height(p / 100)) for p in range(0, 101, 20)],
+        grid=grid_lines(),
     )
 
 

@@ -46,9 +46,10 @@ def live(source: str, recogniser: Recogniser, naming: Naming, estimators: Estima
         ItemError: `unreadable`: there is no such camera or file, or nothing can be decoded.
     """
     config = recogniser.config.extract
-    stream, detector = _camera(int(source)) if source.isdigit() else _file(Path(source), config.max_fps, config.detector)
-    if config.detector != "auto":
-        detector = config.detector
+    stream = _camera(int(source)) if source.isdigit() else _file(Path(source), config.max_fps)
+    detector = config.detector
+    if detector == "auto":  # a camera that is watched live stands still
+        detector = "motion" if source.isdigit() else choose(Path(source))[0]
     first = estimators.take()
     first(np.zeros((CROP, CROP, 3), dtype=np.uint8))  # the first picture takes a second: not while the video plays
     estimators.give_back(first)
@@ -104,18 +105,18 @@ def _seen(person: Person, number: int, recogniser: Recogniser) -> Seen | None:
         return None
 
 
-def _file(path: Path, max_fps: float, detector: str) -> tuple[Iterator[Frame], str]:
+def _file(path: Path, max_fps: float) -> Iterator[Frame]:
     if not path.is_file():
         raise ItemError("unreadable", "no such file")
-    return frames(path, max_fps)[1], choose(path)[0] if detector == "auto" else detector
+    return frames(path, max_fps)[1]
 
 
-def _camera(number: int) -> tuple[Iterator[Frame], str]:
-    """Frames as they come; a camera that is watched live stands still."""
+def _camera(number: int) -> Iterator[Frame]:
+    """Frames as they come."""
     capture = cv2.VideoCapture(number)
     if not capture.isOpened():
         raise ItemError("unreadable", f"there is no camera {number}")
-    return _read(capture), "motion"
+    return _read(capture)
 
 
 def _read(capture: cv2.VideoCapture) -> Iterator[Frame]:

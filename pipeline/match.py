@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +55,9 @@ def match(
         notes: what a reader must know beside what the data show.
         frames: whether the report has stills of the videos, and whether heads in them are blurred.
     """
-    embeddings = store.read(source, "embeddings", Embeddings, "/embeddings")
-    probes, items = (np.intersect1d(select(embeddings, side), select(embeddings, among)) for side in (probe, gallery))
-    search = Search(probe, gallery, probes, items, exclude=config.exclude, notes=tuple(notes))
-    return _search(work, config, source, embeddings, search, console, seed=seed, protocol=protocol, frames=frames)
+    run = _Run.on(work, source, console, seed, protocol, frames)
+    probes, items = (np.intersect1d(select(run.embeddings, side), select(run.embeddings, among)) for side in (probe, gallery))
+    return run.search(Search(probe, gallery, probes, items, exclude=config.exclude, notes=tuple(notes)), config)
 
 
 def by_protocol(
@@ -79,74 +78,82 @@ def by_protocol(
     Args:
         training, probe, gallery: as of `gaitreid.pipeline.searches.searches`.
     """
-    embeddings = store.read(source, "embeddings", Embeddings, "/embeddings")
+    run = _Run.on(work, source, console, seed, protocol, frames)
     report, lines = Path(), []
-    found = searches(protocol, embeddings, training, probe, gallery)
     if protocol == "grew":
         config = replace(config, top=max(config.top, SUBMITTED))
-    for search in found:
-        report = _search(work, config, source, embeddings, search, console, seed=seed, protocol=protocol, frames=frames)
+    for search in searches(protocol, run.embeddings, training, probe, gallery):
+        report = run.search(search, config)
         rank1 = json.loads((report.parent / "metrics.json").read_text(encoding="utf-8"))["rank1"]
         lines.append(f"{search.probe} {rank1:.1%}" if rank1 is not None else f"{search.probe} -")
     console.say(f"{protocol}: Rank-1 by probes: {', '.join(lines)}")
     return report
 
 
-def _search(
-    work: Work,
-    config: MatchConfig,
-    source: Path,
-    embeddings: Embeddings,
-    search: Search,
-    console: Console,
-    *,
-    seed: int,
-    protocol: str,
-    frames: Frames | None = None,
-) -> Path:
-    """One search to its folder."""
-    config = replace(config, exclude=search.exclude)
-    matches = rank(embeddings, search.probes, search.items, config)
-    names = {
-        "protocol": protocol,
-        "probe": search.probe or "all",
-        "gallery": search.gallery or "all",
-        "model": embeddings.encoder,
-    }
-    metrics = {**names, **evaluate(matches, seed=seed)}
-    if protocol in PROTOCOLS:
-        own = headline(search, matches, seed)
-        pooled = {name: metrics[name] for name in own if name in metrics and name.startswith(("rank", "map"))}
-        metrics = {**metrics, **own, "ci95": {**metrics["ci95"], **own.get("ci95", {})}, "pooled": pooled}
-    folder = work.match(search.probe, search.gallery, "" if protocol == "plain" else protocol)
-    store.write(folder / "ranking.h5", "ranking", {"/ranking": matches.ranking}, provenance(config, sha256(source)))
-    with replacing(folder / "ranking.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(CSV_COLUMNS)
-        rows.writerows(ranking_rows(matches.ranking, embeddings))
-    if protocol == "grew":
-        console.say(f"match: {submission(folder / 'submission.csv', matches, embeddings)}")
-    write_json(folder / "metrics.json", metrics)
-    facts = {
-        "gaitreid": __version__,
-        "model": f"{embeddings.encoder}, SHA-256 {embeddings.weights[:16]}",
-        "embeddings": f"SHA-256 {sha256(source)[:16]}",
-        "seed": str(seed),
-    }
-    notes = [*search.notes, *_notes(work, embeddings, matches)]
-    if search.holes:
-        notes.append(f"{search.holes} recordings that the protocol has are not there: cells are shares of those that are")
-    pairs = []
-    if work.sequences.exists():
-        sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
-        pairs = evidence(work, embeddings, matches, sequences, frames=frames)
-    page = render(metrics, matches, embeddings, notes=notes, provenance=facts, evidence=pairs)
-    report = write_text(folder / "report.html", page)
-    console.say(f"match: {names['probe']} against {names['gallery']}: {_line(metrics)}")
-    for note in notes:
-        console.say(f"match: note: {note}")
-    console.say(f"match: {report}")
-    return report
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What the searches of one run share; `made_from` is the SHA-256 of the embeddings' file."""
+
+    work: Work
+    embeddings: Embeddings
+    sequences: Sequences | None
+    made_from: str
+    console: Console
+    seed: int
+    protocol: str
+    frames: Frames | None
+
+    @classmethod
+    def on(cls, work: Work, source: Path, console: Console, seed: int, protocol: str, frames: Frames | None) -> "_Run":
+        """Read the embeddings, and the windows that they are of, where these are there."""
+        embeddings = store.read(source, "embeddings", Embeddings, "/embeddings")
+        sequences = None
+        if work.sequences.exists():
+            sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
+        return cls(work, embeddings, sequences, sha256(source), console, seed, protocol, frames)
+
+    def search(self, search: Search, config: MatchConfig) -> Path:
+        """One search to its folder; the path of the report."""
+        work, embeddings, protocol, console = self.work, self.embeddings, self.protocol, self.console
+        config = replace(config, exclude=search.exclude)
+        matches = rank(embeddings, search.probes, search.items, config)
+        names = {
+            "protocol": protocol,
+            "probe": search.probe or "all",
+            "gallery": search.gallery or "all",
+            "model": embeddings.encoder,
+        }
+        metrics = {**names, **evaluate(matches, seed=self.seed)}
+        if protocol in PROTOCOLS:
+            own = headline(search, matches, self.seed)
+            pooled = {name: metrics[name] for name in own if name in metrics and name.startswith(("rank", "map"))}
+            metrics = {**metrics, **own, "ci95": {**metrics["ci95"], **own.get("ci95", {})}, "pooled": pooled}
+        folder = work.match(search.probe, search.gallery, "" if protocol == "plain" else protocol)
+        store.write(folder / "ranking.h5", "ranking", {"/ranking": matches.ranking}, provenance(config, self.made_from))
+        with replacing(folder / "ranking.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(CSV_COLUMNS)
+            rows.writerows(ranking_rows(matches.ranking, embeddings))
+        if protocol == "grew":
+            console.say(f"match: {submission(folder / 'submission.csv', matches, embeddings)}")
+        write_json(folder / "metrics.json", metrics)
+        facts = {
+            "gaitreid": __version__,
+            "model": f"{embeddings.encoder}, SHA-256 {embeddings.weights[:16]}",
+            "embeddings": f"SHA-256 {self.made_from[:16]}",
+            "seed": str(self.seed),
+        }
+        notes = [*search.notes, *_notes(work, embeddings, matches)]
+        if search.holes:
+            notes.append(f"{search.holes} recordings that the protocol has are not there: cells are shares of those that are")
+        pairs = evidence(work, embeddings, matches, self.sequences, frames=self.frames) if self.sequences else []
+        page = render(metrics, matches, embeddings, notes=notes, provenance=facts, evidence=pairs)
+        report = write_text(folder / "report.html", page)
+        console.say(f"match: {names['probe']} against {names['gallery']}: {_line(metrics)}")
+        for note in notes:
+            console.say(f"match: note: {note}")
+        console.say(f"match: {report}")
+        return report
 
 
 CME = (("nm", "nm"), ("bg", "bg"), ("cl", "cl"), ("cl", "nm"), ("bg", "nm"))  # probe, gallery

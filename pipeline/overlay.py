@@ -64,9 +64,8 @@ def label(image: Image, box: FloatArray, name: str, score: float | None, colour:
     """A box with a name above it, or inside where there is no room above."""
     x1, y1, x2, y2 = (round(float(v)) for v in box)
     cv2.rectangle(image, (x1, y1), (x2, y2), colour, 2, cv2.LINE_AA)
-    words = (
-        (name if score is None else f"{name} {score:.2f}").encode("ascii", "replace").decode()
-    )  # OpenCV knows no other letters
+    words = name if score is None else f"{name} {score:.2f}"
+    words = words.encode("ascii", "replace").decode()  # OpenCV knows no other letters
     (width, height), base = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1)
     x = min(max(x1, 0), max(image.shape[1] - width - 8, 0))
     top = y1 - height - base - 6 if y1 > height + base + 6 else y1

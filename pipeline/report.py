@@ -129,7 +129,7 @@ class Curve:
     @property
     def grid(self) -> list[tuple[int, float]]:
         """Per cent and height of the horizontal lines."""
-        return _grid()
+        return grid_lines()
 
 
 @dataclass(frozen=True)
@@ -156,10 +156,11 @@ class Roc:
     @property
     def grid(self) -> list[tuple[int, float]]:
         """Per cent and height of the horizontal lines."""
-        return _grid()
+        return grid_lines()
 
 
-def _grid() -> list[tuple[int, float]]:
+def grid_lines() -> list[tuple[int, float]]:
+    """Per cent and height of the horizontal lines of a drawing of shares."""
     return [(p, height(p / 100)) for p in range(0, 101, 20)]
 
 

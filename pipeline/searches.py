@@ -18,7 +18,7 @@ from gaitreid.pose.errors import EmptyError, UsageError
 from gaitreid.reid.compare import ranking_tracks
 from gaitreid.reid.config import Exclude
 from gaitreid.reid.match import Matches
-from gaitreid.reid.metrics import ViewCells, bootstrap, first_hits, view_cells
+from gaitreid.reid.metrics import ViewCells, average_precision, bootstrap, first_hits, view_cells
 from gaitreid.reid.records import Embeddings, Tracks
 
 TRAINING = 74  # people of CASIA-B that train in `lt`; 24 and 62 are the other splits in use
@@ -54,14 +54,16 @@ def searches(protocol: str, tracks: Tracks, training: int, probe: str, gallery: 
 
     Args:
         training: people of CASIA-B, from the first, that are not tested (lt, cross-view).
-        probe, gallery: conditions to keep of lt and cross-view, a list of probes for gait3d; empty is everything.
+        probe: condition to keep of lt and cross-view, a list of probes for gait3d; empty is everything.
+        gallery: the protocol's own, where one is asked for; empty is whatever it has.
 
     Raises:
         UsageError: the protocol does not exist, or the tracks lack what it goes by.
     """
-    found = list(PROTOCOLS[protocol](tracks, training, probe))
+    found = [search for search in PROTOCOLS[protocol](tracks, training, probe) if gallery in ("", search.gallery)]
     if not found:
-        raise UsageError(f"--protocol {protocol}: no probe is there{f' of {probe}' if probe else ''}; {_labels(tracks)}")
+        asked = f" of {probe}" * bool(probe) + f" for the gallery {gallery}" * bool(gallery)
+        raise UsageError(f"--protocol {protocol}: no probe is there{asked}; {_labels(tracks)}")
     if empty := [s for s in found if not len(s.items)]:
         raise EmptyError(f"--protocol {protocol}: the gallery {empty[0].gallery} is empty; {_labels(tracks)}")
     return found
@@ -99,8 +101,6 @@ def _across(cells: ViewCells, seed: int) -> dict[str, Any]:
 
 def _by_probe_view(matches: Matches, seed: int) -> dict[str, Any]:
     """Rank-k and mAP of each probe view, and the means of these."""
-    from gaitreid.reid.metrics import average_precision
-
     first = first_hits(matches.hit_probe, matches.hit_rank, len(matches.subject))
     mated, values = first > 0, {f"rank{k}": (first <= k).astype(float) for k in (1, 5, 10)}
     values["map"] = average_precision(matches.hit_probe, matches.hit_rank, len(first))

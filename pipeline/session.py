@@ -14,6 +14,7 @@ from gaitreid.pose.errors import EmptyError, UsageError
 if TYPE_CHECKING:
     from gaitreid.pipeline.clips import Recogniser
     from gaitreid.pipeline.evidence import Frames
+    from gaitreid.pipeline.gallery import Book
 
 
 @dataclass(frozen=True)
@@ -222,9 +223,10 @@ class Session:
 
         path = self.gallery(gallery)
         galleries.check_name(person)
-        recogniser, summary = self._recogniser(path, name, encoder), Summary()
-        if path.exists():
-            galleries.check_encoder(galleries.read(path).gallery, recogniser, path)
+        old, summary = galleries.read(path) if path.exists() else None, Summary()
+        recogniser = self.recogniser(old, name, encoder)
+        if old:
+            galleries.check_encoder(old.gallery, recogniser, path)
         found = [c for c in clips(self.work, videos, recogniser, self.console, summary, jobs=self.jobs) if c.people]
         if not found:
             raise EmptyError("gallery: nobody walks long enough in these videos: the lines above say why")
@@ -256,7 +258,7 @@ class Session:
 
         path = self.gallery(gallery)
         book = galleries.read(path)
-        recogniser = self._recogniser(path, name, encoder)
+        recogniser = self.recogniser(book, name, encoder)
         naming = Naming(book, path, recogniser, rate, self.config.match.top)
         if live is not None:
             follow(live, recogniser, naming, self.console)
@@ -305,16 +307,15 @@ class Session:
         """Where the gallery is."""
         return path or self.work.root / "gallery.h5"
 
-    def _recogniser(self, gallery: Path, name: str | None, encoder: Path | None) -> "Recogniser":
+    def recogniser(self, book: "Book | None", name: str | None = None, encoder: Path | None = None) -> "Recogniser":
         """The encoder that is named, else that of the gallery, else the one that comes with the package."""
-        from gaitreid.pipeline import gallery as galleries
         from gaitreid.pipeline.clips import Recogniser
         from gaitreid.pipeline.shipped import NAME, folder
 
         if encoder:
             return Recogniser(encoder, encoder.name, self.config)
         if not name:
-            name = galleries.read(gallery).gallery.encoder if gallery.exists() else NAME
+            name = book.gallery.encoder if book else NAME
         if name == NAME:
             return Recogniser(folder(), NAME, self.config)
         if not self.work.model(name).is_dir():

@@ -124,7 +124,7 @@ def calibrate(
 
 
 def name_distances(
-    probe: FloatArray, vectors: FloatArray, names: TextArray, metric: Metric = "cosine", *, parts: int = 1, device: str = "cpu"
+    probe: FloatArray, vectors: FloatArray, names: TextArray, metric: Metric = "cosine", *, parts: int = 1
 ) -> tuple[TextArray, NDArray[np.float32]]:
     """Distance of each probe to the nearest item of each name.
 
@@ -132,7 +132,7 @@ def name_distances(
         Names, sorted (N,), and distances (P, N), infinite where none of a name's items is among the NEAREST of the probe.
     """
     known, code = np.unique(names, return_inverse=True)
-    distance, item = search(probe, vectors, NEAREST, metric, parts=parts, device=device)
+    distance, item = search(probe, vectors, NEAREST, metric, parts=parts)
     result = np.full((len(probe), len(known)), np.inf, dtype=np.float32)
     np.minimum.at(result, (np.arange(len(probe))[:, None], code[item]), distance)
     return known, result

@@ -19,7 +19,7 @@ from gaitreid.pipeline import store
 from gaitreid.pipeline.clips import Recogniser
 from gaitreid.pipeline.config import load
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.gallery import UNKNOWN, Book
+from gaitreid.pipeline.gallery import UNKNOWN
 from gaitreid.pipeline.identify import Naming
 from gaitreid.pipeline.jobs import Summary, cores
 from gaitreid.pipeline.session import Session
@@ -116,8 +116,8 @@ def scenes(options: argparse.Namespace) -> dict[str, Any]:
     for rate in (*RATES, 0.5, 0.99):
         right = wrong = unknown = 0
         for path, video in rows:
-            recogniser = session._recogniser(path, None, None)
-            book: Book = galleries.read(path)
+            book = galleries.read(path)
+            recogniser = session.recogniser(book)
             for clip in pose(session.work, [video], recogniser, console, Summary(), jobs=1):
                 truth = truths(video)
                 for identity in Naming(book, path, recogniser, rate, 4)(clip):

@@ -73,7 +73,7 @@ def played(monkeypatch: pytest.MonkeyPatch, seconds: float, cost: float) -> tupl
         step(self, frame)
 
     monkeypatch.setattr(module, "clock", Clock)
-    monkeypatch.setattr(module, "_file", lambda *_: (stream(), "whole"))
+    monkeypatch.setattr(module, "_file", lambda *_: stream())
     monkeypatch.setattr(Tracker, "step", slow)
     recogniser: Any = Made()
     naming: Any = lambda clip: clip.people  # noqa: E731

@@ -74,6 +74,9 @@ def test_lt_tests_those_who_were_not_trained_on() -> None:
     assert "everybody is tested" in everybody.notes[0]
     with pytest.raises(UsageError, match="no probe is there of cl"):
         searches("lt", of, 74, "cl", "")
+    assert len(searches("lt", of, 74, "nm", "nm")) == 1
+    with pytest.raises(UsageError, match="for the gallery cl"):
+        searches("lt", of, 74, "", "cl")
 
 
 def slow_lt(of: Embeddings, condition: str, numbers: tuple[int, ...], *, dropped: bool) -> float:
