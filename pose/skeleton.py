@@ -39,6 +39,13 @@ class Skeleton:
         """Positions of several joints."""
         return [self.index(j) for j in joints]
 
+    def mirror(self) -> list[int]:
+        """For every joint the position of the one on the other side; its own where it has none."""
+        return [self.index("_".join(_OTHER_SIDE.get(word, word) for word in joint.split("_"))) for joint in self.joints]
+
+
+_OTHER_SIDE = {"left": "right", "right": "left"}
+
 
 def _skeleton(name: str, joints: str, bones: str) -> Skeleton:
     """A skeleton from words: `bones` holds chains such as 'hip-knee-ankle'."""
@@ -80,6 +87,47 @@ H36M17 = _skeleton(
     "thorax-left_shoulder-left_elbow-left_wrist thorax-right_shoulder-right_elbow-right_wrist",
 )
 
+# OpenPose's neck is the middle of the shoulders, which is the thorax here; its MidHip the pelvis.
+COCO18 = _skeleton(
+    "coco18",
+    "nose thorax right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee right_ankle "
+    "left_hip left_knee left_ankle right_eye left_eye right_ear left_ear",
+    "thorax-nose-right_eye-right_ear nose-left_eye-left_ear thorax-right_shoulder-right_elbow-right_wrist "
+    "thorax-left_shoulder-left_elbow-left_wrist thorax-right_hip-right_knee-right_ankle thorax-left_hip-left_knee-left_ankle",
+)
+BODY25 = _skeleton(
+    "body25",
+    "nose thorax right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist pelvis right_hip right_knee "
+    "right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear left_big_toe left_small_toe left_heel "
+    "right_big_toe right_small_toe right_heel",
+    "pelvis-thorax-nose-right_eye-right_ear nose-left_eye-left_ear thorax-right_shoulder-right_elbow-right_wrist "
+    "thorax-left_shoulder-left_elbow-left_wrist pelvis-right_hip-right_knee-right_ankle-right_big_toe-right_small_toe "
+    "right_ankle-right_heel pelvis-left_hip-left_knee-left_ankle-left_big_toe-left_small_toe left_ankle-left_heel",
+)
+
+# AlphaPose; the head is its top, the neck a joint of its own.
+HALPE26 = _skeleton(
+    "halpe26",
+    " ".join(COCO17.joints) + " head neck pelvis left_big_toe right_big_toe left_small_toe right_small_toe left_heel right_heel",
+    "pelvis-neck-head neck-nose-right_eye-right_ear nose-left_eye-left_ear neck-right_shoulder-right_elbow-right_wrist "
+    "neck-left_shoulder-left_elbow-left_wrist pelvis-right_hip-right_knee-right_ankle-right_big_toe-right_small_toe "
+    "right_ankle-right_heel pelvis-left_hip-left_knee-left_ankle-left_big_toe-left_small_toe left_ankle-left_heel",
+)
+
+# CMU's motion capture (ASF/AMC), joints in its order: root, lhipjoint, rhipjoint, lowerback, lfemur, ltibia, lfoot, ltoes ...
+# Its names are of bones and its points their far ends: `lfemur` is the knee, `lclavicle` the shoulder, `lradius` two thirds
+# down the forearm, `lwrist` the wrist, `thorax` 7 cm below the shoulders, `head` between the ears and not the top.
+CMU31 = _skeleton(
+    "cmu31",
+    "root left_hip right_hip lower_back left_knee left_ankle left_toe_base left_foot right_knee right_ankle right_toe_base "
+    "right_foot upper_back chest neck left_shoulder right_shoulder upper_neck skull left_elbow left_forearm left_wrist left_hand "
+    "left_thumb left_hand_tip right_elbow right_forearm right_wrist right_hand right_thumb right_hand_tip",
+    "root-left_hip-left_knee-left_ankle-left_toe_base-left_foot root-right_hip-right_knee-right_ankle-right_toe_base-right_foot "
+    "root-lower_back-upper_back-chest-neck-upper_neck-skull "
+    "chest-left_shoulder-left_elbow-left_forearm-left_wrist-left_hand-left_hand_tip left_wrist-left_thumb "
+    "chest-right_shoulder-right_elbow-right_forearm-right_wrist-right_hand-right_hand_tip right_wrist-right_thumb",
+)
+
 # CAGE's CASIA-B order (shared by the 14-joint lifter of Chen and Ramanan, CVPR 2017, where joint 0 is the head top).
 CASIA14 = _skeleton(
     "casia14",
@@ -106,11 +154,11 @@ KINECT25 = _skeleton(
     "right_wrist-right_thumb pelvis-left_hip-left_knee-left_ankle-left_foot pelvis-right_hip-right_knee-right_ankle-right_foot",
 )
 
-SKELETONS = {s.name: s for s in (BLAZEPOSE33, COCO17, H36M17, CASIA14, KINECT20, KINECT25)}
+SKELETONS = {s.name: s for s in (BLAZEPOSE33, COCO17, COCO18, BODY25, HALPE26, H36M17, CASIA14, KINECT20, KINECT25, CMU31)}
 
 # Joints built from others where a source lacks them; an alternative is used when all its joints can be had.
 # The head top lies beyond the ears by about half the distance from the shoulders to the ears; the neck a fifth of that
-# distance above the shoulders.
+# distance above the shoulders. A skull is a point between the ears. A foot is the tip of the big toe.
 DERIVED: dict[str, tuple[dict[str, float], ...]] = {
     "pelvis": ({"left_hip": 0.5, "right_hip": 0.5},),
     "thorax": ({"left_shoulder": 0.5, "right_shoulder": 0.5},),
@@ -118,6 +166,7 @@ DERIVED: dict[str, tuple[dict[str, float], ...]] = {
     "spine_shoulder": ({"thorax": 1.0},),
     "head": (
         {"left_ear": 0.75, "right_ear": 0.75, "left_shoulder": -0.25, "right_shoulder": -0.25},
+        {"skull": 1.5, "thorax": -0.5},
         {"nose": 1.5, "thorax": -0.5},
     ),
     "neck": ({"left_ear": 0.1, "right_ear": 0.1, "left_shoulder": 0.4, "right_shoulder": 0.4}, {"thorax": 1.0}),
@@ -126,6 +175,10 @@ DERIVED: dict[str, tuple[dict[str, float], ...]] = {
     "right_hand": ({"right_index": 0.5, "right_pinky": 0.5},),
     "left_hand_tip": ({"left_index": 1.0},),
     "right_hand_tip": ({"right_index": 1.0},),
+    "left_foot": ({"left_big_toe": 1.0},),
+    "right_foot": ({"right_big_toe": 1.0},),
+    "left_big_toe": ({"left_foot": 1.0},),
+    "right_big_toe": ({"right_foot": 1.0},),
 }
 
 
@@ -147,30 +200,42 @@ def mapping(source: Skeleton, target: Skeleton) -> NDArray[np.float64]:
     Raises:
         UsageError: a target joint can be neither found nor built.
     """
-    rows = []
-    for joint in target.joints:
-        row = _row(source, joint, ())
-        if row is None:
-            raise UsageError(f"joint '{joint}' of skeleton {target.name} cannot be built from {source.name}")
-        rows.append(row)
-    return np.stack(rows)
+    weights = known(source, target)
+    lacking = np.flatnonzero(np.isnan(weights).any(axis=1))
+    if len(lacking):
+        joint = target.joints[lacking[0]]
+        raise UsageError(f"joint '{joint}' of skeleton {target.name} cannot be built from {source.name}")
+    return weights
 
 
-def remap(points: FloatArray, score: FloatArray, source: Skeleton, target: Skeleton) -> tuple[FloatArray, FloatArray]:
+@cache
+def known(source: Skeleton, target: Skeleton) -> NDArray[np.float64]:
+    """As `mapping`, but the rows of joints that cannot be built are NaN."""
+    nowhere = np.full(len(source.joints), np.nan)
+    rows = [_row(source, joint, ()) for joint in target.joints]
+    return np.stack([nowhere if row is None else row for row in rows])
+
+
+def remap(
+    points: FloatArray, score: FloatArray, source: Skeleton, target: Skeleton, *, partial: bool = False
+) -> tuple[FloatArray, FloatArray]:
     """Carry joints over to another skeleton.
 
     Args:
         points: (..., source joints, C), any affine coordinates; NaN is missing.
         score: (..., source joints) in [0, 1].
+        partial: joints that cannot be built are NaN with score 0, where `mapping` would be an error.
 
     Returns:
         (..., target joints, C) and (..., target joints); a joint built from several has the least of their scores, and
         is NaN where one of them is.
     """
-    weights = mapping(source, target)
+    weights = known(source, target) if partial else mapping(source, target)
     points_out = np.full((*points.shape[:-2], len(target.joints), points.shape[-1]), np.nan, dtype=points.dtype)
     score_out = np.zeros((*score.shape[:-1], len(target.joints)), dtype=score.dtype)
     for row, w in enumerate(weights):
+        if np.isnan(w).any():
+            continue
         used = np.flatnonzero(w)
         points_out[..., row, :] = np.einsum("...jc,j->...c", points[..., used, :], w[used])
         score_out[..., row] = score[..., used].min(axis=-1)
