@@ -498,6 +498,32 @@ def plugins() -> None:
             print(f"{kind:8} {name:12} {where}")
 
 
+@command("Look")
+def doctor(
+    common: Common,
+    download: Annotated[
+        list[str] | None, typer.Option("--download", metavar="NAME", help="Fetch these weights (none is fetched unasked).")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """Whether all that is needed is here, which weights are, and what mends what is not."""
+    import json
+
+    from gaitreid.pipeline import doctor as examination
+    from gaitreid.pipeline.console import Console
+
+    console = Console(level=-1 if json_ else common.verbose - common.quiet)
+    for name in download or ():
+        examination.download(name, console)
+    found = examination.examine(common.work, common.device or "auto")
+    if json_:
+        print(json.dumps(examination.as_json(found), indent=2))
+    else:
+        examination.show(found, console)
+    if not found.healthy:
+        raise typer.Exit(1)
+
+
 def _session(common: Common, given: dict[str, Any]) -> "Session":
     """The settings in force: the file, over it --set, over that the command's own options."""
     import json
