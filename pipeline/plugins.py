@@ -1,15 +1,30 @@
-"""Names of plug-ins: built in, or from other packages through entry points. Listing imports nothing."""
+"""Names of plug-ins: built in, or from other packages through entry points. Listing imports nothing.
+
+What stands after a colon is the plug-in's first argument: `mmpose:CONFIG,CHECKPOINT`.
+"""
 
 import difflib
+import inspect
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, get_args
 
 from gaitreid.pose.errors import UsageError
 
 BUILT_IN: dict[str, dict[str, str]] = {
-    "pose": {"mediapipe": "gaitreid.pose.backends.mediapipe:MediaPipe"},
-    "lifter": {"world": "gaitreid.pose.lifters.world:World"},
+    "pose": {
+        "mediapipe": "gaitreid.pose.backends.mediapipe:MediaPipe",
+        "mmpose": "gaitreid.pose.backends.mmpose:MMPose",
+        "keypointrcnn": "gaitreid.pose.backends.keypointrcnn:KeypointRcnn",
+        "rtmlib": "gaitreid.pose.backends.rtmlib:RtmLib",
+    },
+    "lifter": {
+        "world": "gaitreid.pose.lifters.world:World",
+        "tcn": "gaitreid.pose.lifters.tcn:Tcn",
+        "matching": "gaitreid.pose.lifters.matching:Matching",
+        "mmpose": "gaitreid.pose.lifters.mmpose:MMPose",
+    },
     "encoder": {
         "age": "gaitreid.reid.encoders.cage:age",
         "cage": "gaitreid.reid.encoders.cage:Cage",
@@ -44,23 +59,35 @@ def check(kind: str, name: str) -> str:
     Raises:
         UsageError: there is none of this name.
     """
-    known = names(kind)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
+    known, base = names(kind), name.partition(":")[0]
+    if base not in known:
+        near = difflib.get_close_matches(base, known, 1)
         hint = f"did you mean '{near[0]}'? " if near else ""
-        raise UsageError(f"unknown {kind} '{name}': {hint}there are {', '.join(known)}")
-    return known[name]
+        raise UsageError(f"unknown {kind} '{base}': {hint}there are {', '.join(known)}")
+    return known[base]
 
 
-def load(kind: str, name: str) -> Callable[..., Any]:
-    """The factory of a plug-in.
+def load(kind: str, name: str, **options: object) -> Callable[..., Any]:
+    """The factory of a plug-in; in `name:ARGUMENT` the argument is bound as its first one.
+
+    Args:
+        options: keyword arguments that are bound too, those of them that the factory knows.
 
     Raises:
-        UsageError: there is none of this name, or what it imports is not installed.
+        UsageError: there is none of this name, it takes no argument, or what it imports is not installed.
     """
     where = check(kind, name)
+    base, colon, argument = name.partition(":")
     try:
-        factory: Callable[..., Any] = EntryPoint(name, where, f"gaitreid.{kind}").load()
+        factory: Callable[..., Any] = EntryPoint(base, where, f"gaitreid.{kind}").load()
     except ModuleNotFoundError as error:
-        raise UsageError(f"{kind} '{name}' needs the module '{error.name}', which is not installed") from error
-    return factory
+        raise UsageError(f"{kind} '{base}' needs the module '{error.name}', which is not installed") from error
+    known = inspect.signature(factory).parameters
+    bound = {key: value for key, value in options.items() if key in known}
+    if colon and not _takes_text(next(iter(known.values()), None)):
+        raise UsageError(f"{kind} '{base}' takes no argument: write {base} instead of {name}")
+    return partial(factory, *[argument][: len(colon)], **bound) if colon or bound else factory
+
+
+def _takes_text(parameter: inspect.Parameter | None) -> bool:
+    return parameter is not None and (parameter.annotation is str or str in get_args(parameter.annotation))
