@@ -83,6 +83,9 @@ AsPublishedOption = Annotated[
 ]
 FramesOption = Annotated[bool, typer.Option("--frames", help="Stills of the videos in the report, heads blurred.")]
 FacesOption = Annotated[bool, typer.Option("--faces", help="Stills with heads as they are.")]
+TrustOption = Annotated[
+    bool, typer.Option("--trust-config", help="Run a Python file of your own as a configuration of mmpose or mmdet.")
+]
 EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the windows.")]
 NormalizeOption = Annotated[str | None, typer.Option("--normalize", help="none, root or gait.")]
 
@@ -107,7 +110,8 @@ def extract(
     common: Common,
     videos: VideosArgument,
     pose: Annotated[str | None, typer.Option("--pose", help="2D pose estimator (see `gaitreid plugins`).")] = None,
-    detector: Annotated[str | None, typer.Option("--detector", help="auto, hog, motion or whole.")] = None,
+    detector: Annotated[str | None, typer.Option("--detector", help="auto, hog, motion, whole, rtmdet or torchvision.")] = None,
+    trust_config: TrustOption = False,
     pattern: PatternOption = None,
     labels: LabelsOption = None,
     silhouettes: Annotated[bool, typer.Option("--silhouettes", help="Also write 64x44 silhouettes.")] = False,
@@ -119,7 +123,7 @@ def extract(
     Labels come from CASIA-B's file names (001-nm-01-090.avi), from --pattern, or from --labels.
     """
     given = {"extract.pose": pose, "extract.detector": detector, "extract.silhouettes": silhouettes or None}
-    session = _session(common, given)
+    session = _session(common, {**given, "extract.trust_config": trust_config or None})
     _end(session.extract(videos, pattern=pattern, labels=labels, overwrite=overwrite, fail_fast=fail_fast))
 
 

@@ -113,7 +113,7 @@ def clips(
             found = store.attributes(work.pose2d(video.stem), "pose2d")
             name, place, labels = video.stem, work, Labels(**{key: str(found[key]) for key in FIELDS})
         of[name] = (video, source, place)
-        tasks.append(Job(video, name, place, compared, labels, False))
+        tasks.append(Job(video, name, place, compared, labels, False, recogniser.config.device))
     with console.progress("people", len(tasks), "videos") as progress:
         for count, outcome in enumerate(each(extract_one, tasks, jobs), 1):
             video, source, place = of[outcome.stem]

@@ -13,6 +13,7 @@ from gaitreid.pipeline.files import sha256
 from gaitreid.pipeline.jobs import Failure, Summary, each
 from gaitreid.pipeline.labels import FIELDS, Labeller, Labels
 from gaitreid.pipeline.work import Work, is_current, provenance
+from gaitreid.pose.detect import NETWORKS
 from gaitreid.pose.errors import EmptyError, FormatError, ItemError, UsageError
 from gaitreid.pose.estimate import Estimators
 from gaitreid.pose.extract import ExtractConfig, Extraction
@@ -34,6 +35,7 @@ class Job:
     config: ExtractConfig
     labels: Labels
     overwrite: bool
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,21 @@ def extract(
     console: Console,
     *,
     jobs: int = 1,
+    device: str = "auto",
     overwrite: bool = False,
     fail_fast: bool = False,
 ) -> Summary:
     """Find, track and pose the people of every video; what is up to date is left as it is.
+
+    Args:
+        device: auto, cpu, cuda or cuda:N, for estimators and detectors that run on torch.
 
     Raises:
         UsageError: a path does not exist.
         EmptyError: there is no video, or none gave a track.
     """
     named = stems(find_videos(videos))
-    tasks = [Job(video, stem, work, config, labeller(video), overwrite) for stem, video in named.items()]
+    tasks = [Job(video, stem, work, config, labeller(video), overwrite, device) for stem, video in named.items()]
     summary, tracks, width = Summary(), 0, max(map(len, named))
     with console.progress("extract", len(tasks), "videos") as progress:
         for count, outcome in enumerate(each(extract_one, tasks, jobs), 1):
@@ -134,7 +140,7 @@ def extract_one(job: Job) -> Outcome:
         if kept:
             return kept
     try:
-        extraction = extract_video(job.video, job.config, estimators(job.config.pose, job.config.silhouettes))
+        extraction = extract_video(job.video, job.config, estimators(job.config, job.config.silhouettes, job.device))
     except ItemError as error:
         _write_nothing(job, target, digest, error)
         return Outcome(job.stem, error.reason, f"{error.reason}: {error}", 0, False)
@@ -143,10 +149,27 @@ def extract_one(job: Job) -> Outcome:
     return Outcome(job.stem, reason, _line(extraction), len(extraction.tracks), False)
 
 
+def estimators(config: ExtractConfig, masks: bool, device: str = "auto") -> Estimators:
+    """Those of this worker, which stay from video to video.
+
+    Args:
+        device: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        UsageError: there are none of this name, what they need is not here, or there is no such device.
+    """
+    if config.pose == "mediapipe" and config.detector.partition(":")[0] not in NETWORKS:
+        return _estimators(config.pose, masks, "cpu", False)  # without importing torch, which takes seconds
+    from gaitreid.pipeline.train import device as resolve
+
+    return _estimators(config.pose, masks, str(resolve(device)), config.trust_config)
+
+
 @cache
-def estimators(name: str, masks: bool) -> Estimators:
-    """Those of this worker, which stay from video to video."""
-    return Estimators(plugins.load("pose", name), masks)
+def _estimators(name: str, masks: bool, device: str, trust_config: bool) -> Estimators:
+    made = Estimators(plugins.load("pose", name, device=device, trust_config=trust_config), masks, device)
+    made.give_back(made.take())  # so that weights which are missing are told of even where nobody is seen
+    return made
 
 
 def _kept(job: Job, target: Path, digest: str) -> Outcome | None:
@@ -175,8 +198,8 @@ def _kept(job: Job, target: Path, digest: str) -> Outcome | None:
 
 
 def _compared(config: ExtractConfig) -> ExtractConfig:
-    """The settings that decide what pose2d holds: the same with and without silhouettes."""
-    return replace(config, silhouettes=False)
+    """The settings that decide what pose2d holds: the same with and without silhouettes, and whoever trusts what."""
+    return replace(config, silhouettes=False, trust_config=False)
 
 
 def _write(job: Job, target: Path, digest: str, extraction: Extraction) -> None:

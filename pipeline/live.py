@@ -13,8 +13,8 @@ from gaitreid.pipeline.clips import Clip, Recogniser, Seen
 from gaitreid.pipeline.identify import Identity, Naming
 from gaitreid.pose.detect import choose
 from gaitreid.pose.errors import ItemError
-from gaitreid.pose.estimate import Estimators
-from gaitreid.pose.extract import CROP, Person, Tracker, track_of
+from gaitreid.pose.estimate import Crop, Estimators
+from gaitreid.pose.extract import Person, Tracker, track_of
 from gaitreid.pose.video import Frame, frames
 
 SPAN = 4.0  # seconds of a walk that a name is drawn from: about four cycles
@@ -51,7 +51,8 @@ def live(source: str, recogniser: Recogniser, naming: Naming, estimators: Estima
     if detector == "auto":  # a camera that is watched live stands still
         detector = "motion" if source.isdigit() else choose(Path(source))[0]
     first = estimators.take()
-    first(np.zeros((CROP, CROP, 3), dtype=np.uint8))  # the first picture takes a second: not while the video plays
+    nobody = np.zeros((Crop().height, Crop().width, 3), dtype=np.uint8)
+    first(nobody)  # the first picture takes a second: not while the video plays
     estimators.give_back(first)
     tracker = Tracker(config, detector, estimators)
     numbers: dict[int, int] = {}

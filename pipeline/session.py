@@ -50,6 +50,7 @@ class Session:
             Labeller(pattern, labels),
             self.console,
             jobs=self.jobs,
+            device=self.config.device,
             overwrite=overwrite,
             fail_fast=fail_fast,
         )

@@ -1,8 +1,9 @@
-"""Where people may be in a picture: HOG, motion before a fixed camera, or the whole picture. And which of these to use.
+"""Where people may be in a picture: HOG, motion before a fixed camera, the whole picture, networks. And which of these to use.
 
 Detectors propose; a proposal becomes a track only if the pose estimator then finds a person in it.
 """
 
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 
 from gaitreid.pose.arrays import FloatArray
+from gaitreid.pose.errors import UsageError
 from gaitreid.pose.video import Image, frames
 
 LOOK_SECONDS, LOOK_FRAMES = 4.0, 25  # that `choose` looks at
@@ -100,6 +102,45 @@ class Whole:
 
 
 DETECTORS: dict[str, type[Detector]] = {"hog": Hog, "motion": Motion, "whole": Whole}
+# Networks, which keep nothing from frame to frame; what stands after a colon is their first argument.
+NETWORKS = {"rtmdet": "RtmDet", "torchvision": "TorchVision"}
+
+
+def check(name: str) -> None:
+    """See that there is a detector of this name.
+
+    Raises:
+        UsageError: there is none, or it takes no argument.
+    """
+    base, colon, _ = name.partition(":")
+    if base not in DETECTORS and base not in NETWORKS:
+        raise UsageError(f"extract.detector is '{name}', expected auto, {', '.join([*DETECTORS, *NETWORKS])}")
+    if colon and base in DETECTORS:
+        raise UsageError(f"detector '{base}' takes no argument: write {base} instead of {name}")
+
+
+def detector(name: str, device: str = "cpu", trust_config: bool = False) -> Detector:
+    """A detector for one video, by `name` or `name:ARGUMENT`.
+
+    Args:
+        device: of torch, for networks.
+        trust_config: whether a Python file of the user's own may be run as a configuration.
+
+    Raises:
+        UsageError: see `check`; or a network's weights are missing.
+    """
+    check(name)
+    return DETECTORS[name]() if name in DETECTORS else _network(name, device, trust_config)
+
+
+@cache
+def _network(name: str, device: str, trust_config: bool) -> Detector:
+    """Made once a process: reading weights takes longer than a short video."""
+    from gaitreid.pose.backends import detectors
+
+    base, _, argument = name.partition(":")
+    made: Detector = getattr(detectors, NETWORKS[base])(argument, device, trust_config)
+    return made
 
 
 def choose(path: Path) -> tuple[str, str]:

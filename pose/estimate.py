@@ -16,6 +16,8 @@ from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.skeleton import Skeleton
 from gaitreid.pose.video import Image, cut
 
+# Joints by which it is judged whether a person was found.
+CORE = ("left_shoulder", "right_shoulder", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle")
 MIN_SCORE = 0.5  # of an estimator that does not state its own
 
 
@@ -54,6 +56,12 @@ class Crop:
         """Pixels of the crop a pixel of the picture, for a person's box (4,)."""
         width, height = (box[2:] - box[:2]).clip(16)
         return float(min(self.width / (self.margin * width), self.height / (self.margin * height)))
+
+    def around(self, box: FloatArray) -> FloatArray:
+        """What the crop for a person's box (4,) shows of the picture, as a box (4,)."""
+        half = np.array([self.width, self.height]) / (2 * self.scale(box))
+        middle = (box[:2] + box[2:]) / 2
+        return np.concatenate([middle - half, middle + half])
 
     def of(self, image: Image, box: FloatArray) -> tuple[Image, "Place"]:
         """The crop around a box (4,) in pixels of the picture, and where it lies."""
@@ -111,8 +119,8 @@ class BatchEstimator(ABC):
         part, place = Crop(self.crop.width, self.crop.height, 1.0).of(image, whole)
         return place.back(self.batch([part])[0])
 
-    def reset(self) -> None:
-        """There is nothing to forget."""
+    def reset(self) -> None:  # noqa: B027 - not abstract: nothing is remembered
+        """See `PoseEstimator`."""
 
 
 class EstimatorFactory(Protocol):
@@ -134,26 +142,31 @@ class Estimators:
     """Estimators of one kind, lent to one person at a time and used again: making one takes as long as ten frames.
 
     One that poses in batches is lent to everybody at once.
+
+    Attributes:
+        device: of torch, for detectors that are networks.
+        shared: the one that poses in batches, once it is made.
     """
 
-    def __init__(self, factory: EstimatorFactory, masks: bool = False) -> None:
+    def __init__(self, factory: EstimatorFactory, masks: bool = False, device: str = "cpu") -> None:
+        self.device = device
+        self.shared: BatchEstimator | None = None
         self._factory, self._masks = factory, masks
         self._free: list[PoseEstimator] = []
-        self._shared: BatchEstimator | None = None
 
     def take(self) -> PoseEstimator:
         """One that follows nobody."""
-        if self._shared is not None:
-            return self._shared
+        if self.shared is not None:
+            return self.shared
         if self._free:
             return self._free.pop()
         made = self._factory(self._masks)
         if isinstance(made, BatchEstimator):
-            self._shared = made
+            self.shared = made
         return made
 
     def give_back(self, estimator: PoseEstimator) -> None:
         """Its person is gone."""
         estimator.reset()
-        if estimator is not self._shared:
+        if estimator is not self.shared:
             self._free.append(estimator)

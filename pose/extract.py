@@ -3,31 +3,32 @@
 A track is led by its own keypoints: each frame, the person is sought where the last keypoints and their motion say, and the
 detector is asked only every few frames for people who are not followed yet. When two people come to stand before one another,
 both tracks end and new ones begin when they part, and where somebody turns back a new track begins: a track is one walk.
+
+Estimators that pose in batches are asked once for all people and all frames between two looks of the detector, each person
+where their motion says they will be. Where they are not, they are posed again.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import numpy as np
 
 from gaitreid.pose.arrays import ByteArray, FloatArray
 from gaitreid.pose.clean import runs
-from gaitreid.pose.detect import DETECTORS, choose
+from gaitreid.pose.detect import check, choose, detector
 from gaitreid.pose.errors import ItemError, UsageError
-from gaitreid.pose.estimate import Estimate, Estimators, PoseEstimator
+from gaitreid.pose.estimate import CORE, MIN_SCORE, BatchEstimator, Crop, Estimate, Estimators, PoseEstimator
 from gaitreid.pose.records import Silhouettes, Track2D, VideoInfo
 from gaitreid.pose.silhouettes import silhouette
 from gaitreid.pose.skeleton import Skeleton
-from gaitreid.pose.video import Frame, Image, cut, frames
+from gaitreid.pose.video import Frame, Image, ahead, frames
 
-CORE = ("left_shoulder", "right_shoulder", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle")
-CROP = 384  # pixels a side of the square crop that is posed
-# Side of the crop over the height of the person. BlazePose finds small and blurred people far better with room around them:
-# on 102 proposals of hard 160x120 video it found 34 % at 1.3 before black, 91 % at 2.2 before the picture's edge carried on.
-MARGIN = 2.2
 STEADY = 0.18  # seconds over which a person's velocity is averaged
 GROWTH = 1.6  # the most by which the size of a person changes from one frame to the next
+SAME = 0.75  # intersection over union of two crops in which a person is posed alike
+AHEAD = 32  # the most frames that are posed at once
 TURN_SECONDS, TURN_WAY = 0.4, 0.12  # a turn is this way forth and back, in body heights, each within this time
 
 
@@ -36,32 +37,35 @@ class ExtractConfig:
     """How people are found and followed. Times are in seconds, so that they hold at any frame rate.
 
     Attributes:
-        pose: estimator by name.
-        detector: auto, hog, motion or whole.
+        pose: estimator by name; see docs/pose.md.
+        detector: auto, hog, motion, whole, rtmdet[:CONFIG[,CHECKPOINT]] or torchvision[:CHECKPOINT].
         detect_every: time between two looks for new people.
         min_seconds: shorter tracks are kept out.
-        min_score: mean score of shoulders, hips, knees and ankles that a person must have to be followed.
+        min_score: mean score of shoulders, hips, knees and ankles that a person must have to be followed; none: as the
+            estimator's scores are (0.5 for MediaPipe).
         max_missing: a track ends when its person was not found for longer.
         overlap: intersection over union of two people's boxes above which they cannot be told apart.
         max_fps: above it every n-th frame is used.
         silhouettes: whether masks are kept.
+        trust_config: whether a Python file of one's own may be run as a configuration of mmpose or mmdet.
     """
 
     pose: str = "mediapipe"
     detector: str = "auto"
     detect_every: float = 0.2
     min_seconds: float = 0.8
-    min_score: float = 0.5
+    min_score: float | None = None
     max_missing: float = 0.3
     overlap: float = 0.5
     max_fps: float = 30.0
     silhouettes: bool = False
+    trust_config: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.detector not in ("auto", *DETECTORS):
-            raise UsageError(f"extract.detector is '{self.detector}', expected auto, {', '.join(DETECTORS)}")
-        if not (0 <= self.min_score <= 1 and 0 < self.overlap <= 1):
+        if self.detector != "auto":
+            check(self.detector)
+        if not (0 <= (self.min_score or 0) <= 1 and 0 < self.overlap <= 1):
             raise UsageError("extract.min_score and extract.overlap must be within 0 and 1")
         if min(self.detect_every, self.min_seconds, self.max_missing) < 0 or self.max_fps <= 0:
             raise UsageError("extract: times must be 0 or more and max_fps above 0")
@@ -97,12 +101,21 @@ class Extraction:
     rejected: tuple[Rejected, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """A frame, and boxes (N, 4) of people in it where the detector was asked."""
+
+    frame: Frame
+    boxes: FloatArray | None
+
+
 @dataclass
 class Person:
     """Somebody who is followed.
 
     Attributes:
         followed: whether they were found in the frame before.
+        foreseen: by frame, where they were looked for ahead of time, (4,), and what was found there.
     """
 
     estimator: PoseEstimator
@@ -114,6 +127,11 @@ class Person:
     boxes: list[FloatArray] = field(default_factory=list)
     estimates: list[Estimate] = field(default_factory=list)
     masks: list[ByteArray | None] = field(default_factory=list)
+    foreseen: dict[int, tuple[FloatArray, Estimate | None]] = field(default_factory=dict)
+
+    def expected(self, time: float) -> FloatArray:
+        """Where they should be by then, (4,)."""
+        return self.box + np.tile(self.velocity * (time - self.time[-1] if self.time else 0.0), 2)
 
 
 def extract(path: Path, config: ExtractConfig, estimators: Estimators) -> Extraction:
@@ -127,20 +145,20 @@ def extract(path: Path, config: ExtractConfig, estimators: Estimators) -> Extrac
             an extraction without tracks, whose `rejected` says why.
     """
     info, stream = frames(path, config.max_fps)
-    detector, why = choose(path) if config.detector == "auto" else (config.detector, "as asked")
-    tracker = Tracker(config, detector, estimators)
+    name, why = choose(path) if config.detector == "auto" else (config.detector, "as asked")
+    tracker = Tracker(config, name, estimators)
     read = 0
-    for frame in stream:
-        tracker.step(frame)
-        read += 1
+    for sights in _between_looks(ahead(map(tracker.see, stream), AHEAD)):
+        tracker.follow(sights)
+        read += len(sights)
     people = tracker.finish()
     if not people:
-        raise ItemError("no-person", f"nobody found in {read} frames [{detector}: {why}]")
+        raise ItemError("no-person", f"nobody found in {read} frames [{name}: {why}]")
     kept, rejected = _sift(people, config)
     used = {i for person in kept for i in person.index}
     return Extraction(
         info,
-        detector,
+        name,
         why,
         read,
         len(used),
@@ -150,12 +168,28 @@ def extract(path: Path, config: ExtractConfig, estimators: Estimators) -> Extrac
     )
 
 
-class Tracker:
-    """Follows people from frame to frame; `step` takes a frame, `finish` gives everybody who was followed, by first frame."""
+def _between_looks(sights: Iterable[Sight]) -> Iterator[list[Sight]]:
+    """Frames in groups that end where the detector was asked."""
+    group: list[Sight] = []
+    for sight in sights:
+        group.append(sight)
+        if sight.boxes is not None or len(group) == AHEAD:
+            yield group
+            group = []
+    if group:
+        yield group
 
-    def __init__(self, config: ExtractConfig, detector: str, estimators: Estimators) -> None:
+
+class Tracker:
+    """Follows people from frame to frame; `step` takes a frame, `finish` gives everybody who was followed, by first frame.
+
+    `step` is `see` and `follow`, which may be called from two threads: what is seen does not depend on who is followed.
+    """
+
+    def __init__(self, config: ExtractConfig, name: str, estimators: Estimators) -> None:
+        """Follow nobody yet; `name` is the detector's."""
         self._config = config
-        self._detector = DETECTORS[detector]()
+        self._detector = detector(name, estimators.device, config.trust_config)
         self._estimators = estimators
         self._active: list[Person] = []
         self._ended: list[Person] = []
@@ -168,15 +202,21 @@ class Tracker:
 
     def step(self, frame: Frame) -> None:
         """Take the next frame."""
+        self.follow([self.see(frame)])
+
+    def see(self, frame: Frame) -> Sight:
+        """Show the next frame to the detector, and ask it if it is time."""
         self._detector.see(frame.image)
-        for person in list(self._active):
-            if not self._follow(person, frame) and frame.time - person.time[-1] > self._config.max_missing:
-                self._end(person)
-        self._part(frame.time)
-        if frame.time >= self._next_look:
-            self._next_look = frame.time + self._config.detect_every
-            for box in self._detector.propose(frame.image):
-                self._begin(box, frame)
+        if frame.time < self._next_look:
+            return Sight(frame, None)
+        self._next_look = frame.time + self._config.detect_every
+        return Sight(frame, self._detector.propose(frame.image))
+
+    def follow(self, sights: Sequence[Sight]) -> None:
+        """Follow people through the next frames, and begin with new ones where the detector was asked."""
+        self._foresee([sight.frame for sight in sights])
+        for sight in sights:
+            self._step(sight)
 
     def finish(self) -> list[Person]:
         """Everybody who was followed."""
@@ -184,14 +224,38 @@ class Tracker:
             self._end(person)
         return sorted(self._ended, key=lambda p: p.index[0])
 
-    def _follow(self, person: Person, frame: Frame) -> bool:
+    def _step(self, sight: Sight) -> None:
+        frame = sight.frame
+        for person in list(self._active):
+            if not self._find(person, frame) and frame.time - person.time[-1] > self._config.max_missing:
+                self._end(person)
+        self._part(frame.time)
+        if sight.boxes is not None:
+            self._begin(sight.boxes, frame)
+
+    def _foresee(self, coming: Sequence[Frame]) -> None:
+        """Pose those who are followed in frames to come, if the estimator can."""
+        pairs = [(person, frame) for person in self._active if person.followed for frame in coming]
+        found = self._at_once([(frame.image, person.expected(frame.time)) for person, frame in pairs])
+        for (person, frame), seen in zip(pairs, found, strict=False):
+            person.foreseen[frame.index] = seen
+
+    def _at_once(self, places: Sequence[tuple[Image, FloatArray]]) -> list[tuple[FloatArray, Estimate | None]]:
+        """Each box, and who was found in it, in one batch; nothing where the estimator takes one person at a time."""
+        shared = self._estimators.shared
+        if shared is None or not places:
+            return []
+        crops = [shared.crop.of(image, box) for image, box in places]
+        found = shared.batch([crop for crop, _ in crops])
+        return [(box, at.back(estimate)) for (_, box), (_, at), estimate in zip(places, crops, found, strict=True)]
+
+    def _find(self, person: Person, frame: Frame) -> bool:
         """Look for a person where they should be by now."""
         elapsed = frame.time - person.time[-1] if person.time else 0.0
-        expected = person.box + np.tile(person.velocity * elapsed, 2)
-        image = frame.image if person.followed else self._without_others(frame.image, expected, person)
+        expected = person.expected(frame.time)
+        estimate = self._posed(person, frame, expected)
         person.followed = False
-        estimate = pose(image, expected, person.estimator)
-        if estimate is None or core_score(estimate, person.estimator.skeleton) < self._config.min_score:
+        if estimate is None or core_score(estimate, person.estimator.skeleton) < least_score(self._config, person.estimator):
             return False
         box = keypoint_box(estimate, frame.image)
         if iou(box, expected) < (0.3 if person.time else 0.1):  # somebody else
@@ -210,7 +274,17 @@ class Tracker:
         person.estimates.append(replace(estimate, mask=None))
         return True
 
-    def _without_others(self, image: Image, box: FloatArray, person: Person) -> Image:
+    def _posed(self, person: Person, frame: Frame, expected: FloatArray) -> Estimate | None:
+        """The person in an expected box (4,): as foreseen where the crop is much the same, else posed now."""
+        foreseen = person.foreseen.pop(frame.index, None)
+        if foreseen is not None and (person.followed or not person.time):
+            crop = crop_for(person.estimator)
+            if iou(crop.around(foreseen[0]), crop.around(expected)) > SAME:
+                return foreseen[1]
+        image = frame.image if person.followed else self._without_others(frame.image, expected, person)
+        return pose(image, expected, person.estimator)
+
+    def _without_others(self, image: Image, box: FloatArray, person: Person | None = None) -> Image:
         """The others painted over, but for what is in this box: else who looks for somebody new finds them."""
         others = [other.box for other in self._active if other is not person]
         if not others:
@@ -223,16 +297,21 @@ class Tracker:
         result[y1:y2, x1:x2] = image[y1:y2, x1:x2]
         return result
 
-    def _begin(self, box: FloatArray, frame: Frame) -> None:
-        """Follow whoever is in a proposed box, unless they are followed already."""
-        if any(_covered(person.box, box) > 0.4 for person in self._active):
-            return
-        estimator = self._estimators.take()
-        person = Person(estimator, box)
-        if self._follow(person, frame) and all(iou(person.box, p.box) < 0.4 for p in self._active):
-            self._active.append(person)
-        else:
-            self._estimators.give_back(estimator)
+    def _begin(self, boxes: FloatArray, frame: Frame) -> None:
+        """Follow whoever is in proposed boxes (N, 4), unless they are followed already."""
+        new = [box for box in boxes if not self._is_followed(box)]
+        found = self._at_once([(self._without_others(frame.image, box), box) for box in new])
+        for box, seen in zip_longest(new, found):
+            if self._is_followed(box):  # by now
+                continue
+            person = Person(self._estimators.take(), box, foreseen={frame.index: seen} if seen else {})
+            if self._find(person, frame) and all(iou(person.box, p.box) < 0.4 for p in self._active):
+                self._active.append(person)
+            else:
+                self._estimators.give_back(person.estimator)
+
+    def _is_followed(self, box: FloatArray) -> bool:
+        return any(_covered(person.box, box) > 0.4 for person in self._active)
 
     def _part(self, now: float) -> None:
         """End the tracks of people who cannot be told apart any more."""
@@ -251,10 +330,21 @@ class Tracker:
 
 def pose(image: Image, box: FloatArray, estimator: PoseEstimator) -> Estimate | None:
     """Pose the person in a box: (4,) pixels. Keypoints come back in pixels of the image."""
-    scale = CROP / (MARGIN * max(box[3] - box[1], box[2] - box[0], 16))
-    crop, shift = cut(image, _middle(box), scale, CROP, CROP)
-    found = estimator(crop)
-    return found and replace(found, xy=(found.xy - shift.astype(np.float32)) / np.float32(scale))
+    part, place = crop_for(estimator).of(image, box)
+    found = estimator.batch([part])[0] if isinstance(estimator, BatchEstimator) else estimator(part)
+    return place.back(found)
+
+
+def crop_for(estimator: PoseEstimator) -> Crop:
+    """What an estimator wants to be shown."""
+    return estimator.crop if isinstance(estimator, BatchEstimator) else Crop()
+
+
+def least_score(config: ExtractConfig, estimator: PoseEstimator) -> float:
+    """The mean score that a person must have to be followed."""
+    if config.min_score is not None:
+        return config.min_score
+    return estimator.min_score if isinstance(estimator, BatchEstimator) else MIN_SCORE
 
 
 def core_score(estimate: Estimate, skeleton: Skeleton) -> float:
@@ -349,7 +439,8 @@ def _reason(person: Person, config: ExtractConfig) -> str:
     if person.time[-1] - person.time[0] < config.min_seconds:
         return "too-short"
     scores = [core_score(e, person.estimator.skeleton) for e in person.estimates]
-    return "low-confidence" if np.median(scores) < (1 + config.min_score) / 2 else ""
+    least = least_score(config, person.estimator)
+    return "low-confidence" if np.median(scores) < min((1 + least) / 2, 1.5 * least) else ""
 
 
 def track_of(person: Person) -> Track2D:

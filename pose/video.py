@@ -1,8 +1,12 @@
 """Videos to upright frames, one at a time."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Full, Queue
+from threading import Event, Thread
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +16,7 @@ from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.errors import ItemError
 from gaitreid.pose.records import VideoInfo
 
+Item = TypeVar("Item")
 Image = NDArray[np.uint8]
 PICTURES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"])
 FALLBACK_FPS = 25.0  # where the container states no rate, or an absurd one
@@ -61,6 +66,41 @@ def frames(path: Path, max_fps: float = 30.0) -> tuple[VideoInfo, Iterator[Frame
         step=step,
     )
     return info, _rest(capture, first, fps, step)
+
+
+def ahead(items: Iterator[Item], size: int) -> Iterator[Item]:
+    """The same items, made in a thread while those before them are worked on; at most `size` wait.
+
+    What goes wrong while they are made is raised here.
+    """
+    waiting: Queue[Item | BaseException | None] = Queue(size)
+    left = Event()
+
+    def put(item: Item | BaseException | None) -> None:
+        while not left.is_set():
+            with contextlib.suppress(Full):
+                return waiting.put(item, timeout=0.1)
+
+    def make() -> None:
+        try:
+            for item in items:
+                put(item)
+                if left.is_set():
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = Thread(target=make, daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        left.set()
+        thread.join()
 
 
 def cut(image: Image, centre: FloatArray, scale: float, width: int, height: int) -> tuple[Image, FloatArray]:
