@@ -15,6 +15,7 @@ from gaitreid.pipeline import store
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.jobs import Failure, Summary
+from gaitreid.pipeline.keypoints import SOURCES
 from gaitreid.pipeline.labels import Labels
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
@@ -47,7 +48,7 @@ def bring_in(work: Work, format_: str, paths: list[Path], console: Console) -> S
         EmptyError: nothing of this format is there.
     """
     if format_ not in READERS:
-        raise UsageError(f"unknown format '{format_}': there are {', '.join([*READERS, 'npy'])}")
+        raise UsageError(f"unknown format '{format_}': there are {', '.join([*READERS, 'npy', *SOURCES, 'silhouettes'])}")
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder")

@@ -23,6 +23,7 @@ from gaitreid.pose.skeleton import Skeleton
 
 R = TypeVar("R", bound=Record)
 Attribute = str | int | float | bool
+MOST_VALUES = 2**28  # of one dataset of another tool's file: a small file can claim any size
 
 
 def write(
@@ -101,6 +102,49 @@ def describe(path: Path) -> dict[str, Any]:
 
         file.visititems(visit)
         return {"attributes": {k: _plain(v) for k, v in file.attrs.items()}, "datasets": datasets}
+
+
+def write_sleap(path: Path, arrays: Mapping[str, Any]) -> Path:
+    """Write SLEAP's analysis file: arrays compressed as SLEAP does, texts as bytes."""
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, value in arrays.items():
+            if isinstance(value, np.ndarray):
+                packed = {"compression": "gzip", "compression_opts": 9} if value.size else {}
+                file.create_dataset(name, data=value, track_times=False, **packed)
+            else:
+                data = np.char.encode(np.array(value, dtype=np.str_), "utf-8") if isinstance(value, list) else value
+                file.create_dataset(name, data=data, track_times=False)
+    return path
+
+
+def read_sleap(path: Path) -> dict[str, Any]:
+    """The datasets of SLEAP's analysis file by name; texts as texts, and under `dims` the names of axes where it gives them.
+
+    Raises:
+        FormatError: the file cannot be read, or a dataset is too large.
+    """
+    found: dict[str, Any] = {"dims": {}}
+    try:
+        with h5py.File(path, "r") as file:
+            for name in ("tracks", "point_scores", "node_names", "track_names", "edge_inds", "video_path"):
+                if isinstance(dataset := file.get(name), h5py.Dataset):
+                    if dataset.size > MOST_VALUES:
+                        raise FormatError(f"{path}: {name} has shape {dataset.shape}: more than {MOST_VALUES} values")
+                    found[name] = _texts(dataset[()])
+                    if "dims" in dataset.attrs:
+                        found["dims"][name] = json.loads(dataset.attrs["dims"])
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise FormatError(f"{path}: cannot be read as SLEAP's analysis file: {error}") from error
+    return found
+
+
+def _texts(value: Any) -> Any:
+    """Bytes as texts, one by one in an array; anything else as it is."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, np.ndarray) and value.dtype.kind in "SO":
+        return [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in value.ravel().tolist()]
+    return value
 
 
 @contextmanager

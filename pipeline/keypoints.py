@@ -1,0 +1,293 @@
+"""Keypoint files of other tools into the work folder: `pose2d/STEM.h5`, one a video, as if `gaitreid extract` had made them.
+
+People are tracked (`pose/associate.py`) where the file does not say who is who. These files have keypoints in the picture and
+nothing in 3D: `gaitreid lift` takes a lifter that works from 2D.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from gaitreid.pipeline import store
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.files import digest, sha256
+from gaitreid.pipeline.jobs import Failure, Summary
+from gaitreid.pipeline.labels import Labeller
+from gaitreid.pipeline.work import Work, provenance
+from gaitreid.pose import keypoint_files
+from gaitreid.pose.associate import Association, associate
+from gaitreid.pose.errors import EmptyError, FormatError, GaitReidError, ItemError, UsageError
+from gaitreid.pose.extract import ExtractConfig
+from gaitreid.pose.keypoint_files import Clip
+
+RATE = 25.0  # frames a second where neither the file nor --fps says so
+OPENPOSE = re.compile(r"^(?P<video>.*?)[_-]?(?P<frame>\d{1,12})_keypoints\.json$")
+MEANS_NOTHING = ("alphapose-results", "results", "predictions", "annotations", "keypoints", "sep-json", "json")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files that belong together: of one video, or one file of several.
+
+    Attributes:
+        name: of the video where the files do not say; what they hold is at `path`.
+        read: the clips in them.
+    """
+
+    name: str
+    path: Path
+    files: tuple[Path, ...]
+    read: Callable[[], list[Clip]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where clips go, and with what settings."""
+
+    work: Work
+    config: ExtractConfig
+    labeller: Labeller
+    format: str
+    fps: float | None
+
+
+def bring_in(
+    work: Work, config: ExtractConfig, format_: str, paths: list[Path], labeller: Labeller, console: Console, fps: float | None
+) -> Summary:
+    """Import keypoints; what failed is named, the others go on.
+
+    Args:
+        fps: frames a second, over what the files say.
+
+    Raises:
+        UsageError: a path does not exist.
+        EmptyError: nothing of this format is there, or no track came out.
+    """
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
+    sources = SOURCES[format_](paths)
+    if not sources:
+        raise EmptyError(f"nothing of format {format_} in {', '.join(map(str, paths))}: {LAYOUTS[format_]}")
+    target = Target(work, config, labeller, format_, fps)
+    summary, tracks, guessed = Summary(), 0, 0
+    taken: set[str] = set()
+    with console.progress("import", len(sources), "files") as progress:
+        for count, source in enumerate(sources, 1):
+            for stem, result in _outcomes(target, source, taken):
+                if isinstance(result, ItemError):
+                    summary.failed.append(Failure(stem, result.reason, str(result)))
+                    console.error(f"import: {stem}: {result.reason}: {result}")
+                    continue
+                clip, found = result
+                guessed += fps is None and clip.fps is None
+                tracks += len(found.tracks)
+                console.say(f"{stem}  {_line(clip, found)}")
+                if found.tracks:
+                    summary.done.append(stem)
+                else:
+                    summary.failed.append(Failure(stem, "no-track", _line(clip, found)))
+            progress(count)
+    if not tracks:
+        raise EmptyError(f"import: no track came out of {len(sources)} files ({format_}): the lines above say why")
+    if guessed:
+        console.say(f"import: the files do not say how many frames a second there are: {RATE:g} taken, --fps says otherwise")
+    console.say(f"import: {len(summary.done)} videos, {tracks} tracks ({format_})")
+    return summary
+
+
+def _outcomes(target: Target, source: Source, taken: set[str]) -> Iterator[tuple[str, tuple[Clip, Association] | ItemError]]:
+    """What became of every clip of a source."""
+    try:
+        clips = source.read()
+        made_from = digest(sha256(file) for file in source.files)
+    except (OSError, GaitReidError) as error:
+        yield source.name, ItemError("unreadable", str(error))
+        return
+    for clip in clips:
+        stem = _stem(clip.name or source.name, source.path, taken)
+        try:
+            found = _write(target, stem, clip, source, made_from)
+        except ItemError as error:
+            yield stem, error
+        else:
+            yield stem, (clip, found)
+
+
+def _write(target: Target, stem: str, clip: Clip, source: Source, made_from: str) -> Association:
+    """One clip to its file.
+
+    Raises:
+        ItemError: `name-taken`, a video or another file of the same name is there; `no-person`, nobody is in it.
+    """
+    path = target.work.pose2d(stem)
+    place = str(source.path.resolve())
+    other = _made_of(path)
+    if other not in ("", place) and Path(other).exists():
+        raise ItemError("name-taken", f"{path} was made from {other}: use another --work for {source.path}")
+    if not any(clip.frames.values()):
+        raise ItemError("no-person", f"nobody in {len(clip.frames)} frames of {source.path}")
+    rate = target.fps or clip.fps or RATE
+    found = associate(clip, rate, target.config)
+    rejected = [{"reason": r.reason, "first": r.first, "last": r.last, "frames": r.frames} for r in found.rejected]
+    attributes: dict[str, store.Attribute] = {
+        **provenance(replace(target.config, silhouettes=False), made_from),
+        **target.labeller(source.path.with_name(f"{stem}.json")).as_dict(),
+        "imported": target.format,
+        "video": source.path.name,
+        "video_path": place,
+        "width": clip.width,
+        "height": clip.height,
+        "fps": rate,
+        "frames": max(clip.frames) + 1,
+        "rotation": 0,
+        "step": 1,
+        "frames_read": len(clip.frames),
+        "frames_used": found.frames_used,
+        "tracks": len(found.tracks),
+        "rejected": json.dumps(rejected),
+        "reason": "" if found.tracks else f"no-track: {_line(clip, found)}",
+    }
+    tracks = {f"/tracks/{number:06d}": track for number, track in zip(found.numbers, found.tracks, strict=True)}
+    store.write(path, "pose2d", tracks, attributes)
+    return found
+
+
+def _made_of(path: Path) -> str:
+    """What a file was made from; empty where it is not there or damaged."""
+    try:
+        return str(store.attributes(path, "pose2d").get("video_path", "")) if path.exists() else ""
+    except FormatError:
+        return ""
+
+
+def _line(clip: Clip, found: Association) -> str:
+    count = len(found.tracks)
+    dropped = Counter(r.reason for r in found.rejected)
+    left_out = "".join(f", {n} left out as {reason}" for reason, n in sorted(dropped.items()))
+    how = "numbered by the file" if found.named else "tracked here"
+    plural = "track" if count == 1 else "tracks"
+    return f"{count} {plural}, {found.frames_used} of {len(clip.frames)} frames{left_out} [{clip.skeleton.name}, {how}]"
+
+
+def _stem(name: str, path: Path, taken: set[str]) -> str:
+    """A name for a video that no other of this import has, with folders before it where need be."""
+    stem = re.sub(r"[^\w.=+-]", "_", name).lstrip(".")[:120] or "video"
+    folders = list(path.resolve().parts[1:-1])
+    while stem in taken:
+        stem = f"{folders.pop()}-{stem}" if folders else f"{stem}+"
+    taken.add(stem)
+    return stem
+
+
+def _openpose(paths: list[Path]) -> list[Source]:
+    """One video a folder and name before the frame's number."""
+    groups: dict[tuple[Path, str], list[tuple[int, Path]]] = {}
+    for path in paths:
+        for file in _files(path, "_keypoints.json"):
+            found = OPENPOSE.match(file.name)
+            if found:
+                groups.setdefault((file.parent, found["video"]), []).append((int(found["frame"]), file))
+    sources = []
+    for (folder, video), files in sorted(groups.items()):
+        ordered = sorted(files)
+        read = partial(_read_frames, tuple(ordered), str(folder))
+        sources.append(Source(video or folder.resolve().name, folder, tuple(file for _, file in ordered), read))
+    return sources
+
+
+def _read_frames(files: tuple[tuple[int, Path], ...], where: str) -> list[Clip]:
+    return [keypoint_files.openpose(((index, file.read_bytes()) for index, file in files), where)]
+
+
+def _alphapose(paths: list[Path]) -> list[Source]:
+    """Result files, and folders of a file a frame (`sep-json`)."""
+    sources = []
+    for path in paths:
+        by_folder: dict[Path, list[tuple[int, Path]]] = {}
+        for file in _files(path, ".json"):
+            if file.parent.name == "sep-json" and file.stem.isdecimal() and len(file.stem) <= 12:
+                by_folder.setdefault(file.parent, []).append((int(file.stem), file))
+            else:
+                sources.append(_of_file(file, lambda text, where: [keypoint_files.alphapose(text, where)]))
+        for folder, files in sorted(by_folder.items()):
+            ordered = tuple(sorted(files))
+            read = partial(_read_frames, ordered, str(folder))
+            sources.append(Source(folder.resolve().parent.name, folder, tuple(file for _, file in ordered), read))
+    return sources
+
+
+def _coco(paths: list[Path]) -> list[Source]:
+    """Annotations each for itself; results with the annotations beside them, which then only name the pictures."""
+    files = list(dict.fromkeys(file for path in paths for file in _files(path, ".json")))
+    results = [file for file in files if _begins_with(file, b"[")]
+    annotations = [file for file in files if file not in results]
+    if not results:
+        return [_of_file(file, keypoint_files.coco) for file in annotations]
+    if len(annotations) > 1:
+        raise UsageError(f"{len(annotations)} files of annotations beside results: name the one that they belong to, or none")
+    sources = []
+    for file in results:
+        read = partial(_read_results, file, *annotations)
+        sources.append(Source(_name_of(file), file, (file, *annotations), read))
+    return sources
+
+
+def _read_results(file: Path, annotations: Path | None = None) -> list[Clip]:
+    return keypoint_files.coco(file.read_bytes(), str(file), annotations.read_bytes() if annotations else None)
+
+
+def _begins_with(file: Path, mark: bytes) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(256).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(mark)
+
+
+def _mmpose(paths: list[Path]) -> list[Source]:
+    files = dict.fromkeys(file for path in paths for file in _files(path, ".json"))
+    return [_of_file(file, lambda text, where: [keypoint_files.mmpose(text, where)]) for file in files]
+
+
+def _sleap(paths: list[Path]) -> list[Source]:
+    files = dict.fromkeys(file for path in paths for file in _files(path, ".h5"))
+    return [Source(_name_of(file), file, (file,), partial(_read_sleap, file)) for file in files]
+
+
+def _read_sleap(file: Path) -> list[Clip]:
+    return [keypoint_files.sleap(store.read_sleap(file), str(file))]
+
+
+def _of_file(file: Path, parse: Callable[[bytes, str], list[Clip]]) -> Source:
+    return Source(_name_of(file), file, (file,), lambda: parse(file.read_bytes(), str(file)))
+
+
+def _name_of(file: Path) -> str:
+    """The video's name in a result file's, or in its folder's where the tool calls all its files the same."""
+    name = file.name.removesuffix(file.suffix).removesuffix(".analysis").removeprefix("results_")
+    return file.resolve().parent.name if name in MEANS_NOTHING else name
+
+
+def _files(path: Path, ending: str) -> list[Path]:
+    """The file itself, or those below a folder, sorted."""
+    if path.is_file():
+        return [path]
+    return sorted(p for p in path.rglob(f"*{ending}") if p.is_file() and not p.name.startswith("."))
+
+
+SOURCES: Mapping[str, Callable[[list[Path]], list[Source]]] = {
+    "openpose": _openpose,
+    "alphapose": _alphapose,
+    "coco": _coco,
+    "mmpose": _mmpose,
+    "sleap": _sleap,
+}
+LAYOUTS = {
+    "openpose": "expected files VIDEO_NUMBER_keypoints.json, one a frame",
+    "alphapose": "expected alphapose-results.json, or sep-json/NUMBER.json",
+    "coco": "expected .json files of annotations or results",
+    "mmpose": "expected results_VIDEO.json",
+    "sleap": "expected analysis files (.h5)",
+}

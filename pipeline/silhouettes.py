@@ -1,0 +1,171 @@
+"""Silhouettes in OpenGait's layout, in and out: ID/TYPE-NUM/VIEW/*.png, one picture a frame.
+
+OpenGait's own data sets are pickles of such pictures (`.pkl`); they are not read, as reading a pickle runs what is in it.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from gaitreid.pipeline import store
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.exporter import new_folder
+from gaitreid.pipeline.files import digest, sha256
+from gaitreid.pipeline.jobs import Failure, Summary, each
+from gaitreid.pipeline.labels import FIELDS, Labeller, Labels
+from gaitreid.pipeline.work import Work
+from gaitreid.pose.arrays import ByteArray
+from gaitreid.pose.errors import EmptyError, ItemError, UsageError
+from gaitreid.pose.records import SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH, Silhouettes
+from gaitreid.pose.silhouettes import silhouette
+
+LARGEST = 8192  # pixels a side
+
+
+@dataclass(frozen=True)
+class Job:
+    """One folder of pictures; travels to a worker process."""
+
+    stem: str
+    labels: Labels
+    folder: Path
+    work: Work
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of it; `reason` is empty where all is well."""
+
+    stem: str
+    reason: str
+    line: str
+
+
+def bring_in(work: Work, paths: list[Path], labeller: Labeller, console: Console, *, jobs: int = 1) -> Summary:
+    """Folders of silhouettes to `silhouettes/STEM.h5`, cut out, scaled and centred; what failed is named, the others go on.
+
+    Raises:
+        UsageError: a path does not exist.
+        EmptyError: there is no such folder, or none could be read.
+    """
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
+    folders = list(dict.fromkeys(file.parent for path in paths for file in sorted(path.rglob("*.png"))))
+    if not folders:
+        pickles = any(True for path in paths for _ in path.rglob("*.pkl"))
+        why = "these are pickles, which are not read: use the pictures they were made from" if pickles else ""
+        raise EmptyError(f"no ID/TYPE-NUM/VIEW/*.png in {', '.join(map(str, paths))}{': ' if why else ''}{why}")
+    tasks = [_job(work, folder, labeller) for folder in folders]
+    if len({task.stem for task in tasks}) < len(tasks):
+        raise UsageError("two folders have the same ID, TYPE-NUM and VIEW: import them into two work folders")
+    summary = Summary()
+    with console.progress("import", len(tasks), "folders") as progress:
+        for count, outcome in enumerate(each(import_one, tasks, jobs), 1):
+            if outcome.reason:
+                summary.failed.append(Failure(outcome.stem, outcome.reason, outcome.line))
+                console.error(f"import: {outcome.stem}: {outcome.reason}: {outcome.line}")
+            else:
+                summary.done.append(outcome.stem)
+                console.detail(f"{outcome.stem}  {outcome.line}")
+            progress(count)
+    if not summary.done:
+        raise EmptyError(f"import: none of {len(tasks)} folders held a silhouette")
+    people = len({task.labels.subject for task in tasks})
+    console.say(f"import: {len(summary.done)} walks of {people} people (silhouettes)")
+    return summary
+
+
+def _job(work: Work, folder: Path, labeller: Labeller) -> Job:
+    """The last three folders' names are who, in what condition and how often, and from where."""
+    person, walk, view = (["", "", *folder.resolve().parts])[-3:]
+    stem = re.sub(r"[^\w.=+-]", "_", f"{person}-{walk}-{view}")
+    found = labeller(folder.with_name(f"{stem}.png"))
+    if not any(found.as_dict().values()):
+        condition, _, number = walk.partition("-")
+        found = Labels(person, condition, number, view)
+    return Job(stem, found, folder, work)
+
+
+def import_one(job: Job) -> Outcome:
+    """Runs in a worker: one folder to its file."""
+    files = sorted(job.folder.glob("*.png"))
+    try:
+        masks = {_frame(file, place): _mask(file) for place, file in enumerate(files)}
+    except ItemError as error:
+        return Outcome(job.stem, error.reason, str(error))
+    kept = {frame: mask for frame, mask in sorted(masks.items()) if mask is not None}
+    if not kept:
+        return Outcome(job.stem, "empty", f"no silhouette in {len(files)} pictures of {job.folder}")
+    record = Silhouettes(frame=np.array(list(kept), dtype=np.int64), mask=np.stack(list(kept.values())))
+    attributes: dict[str, store.Attribute] = {
+        **{name: job.labels.as_dict()[name] for name in FIELDS},
+        "imported": "silhouettes",
+        "config": "{}",
+        "made_from": digest(sha256(file) for file in files),
+        "video": job.folder.name,
+        "video_path": str(job.folder.resolve()),
+    }
+    store.write(job.work.silhouettes(job.stem), "silhouettes", {"/tracks/000001": record}, attributes)
+    return Outcome(job.stem, "", f"{len(kept)} silhouettes of {len(files)} pictures")
+
+
+def _frame(file: Path, place: int) -> int:
+    """The number that the file's name ends with, else its place."""
+    number = re.search(r"(\d{1,9})$", file.stem)
+    return int(number[1]) if number else place
+
+
+def _mask(file: Path) -> ByteArray | None:
+    """A silhouette; one that has the size of ours already stays as it is.
+
+    Raises:
+        ItemError: `unreadable`, it is no picture, or too large.
+    """
+    try:
+        image = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    except (OSError, cv2.error) as error:
+        raise ItemError("unreadable", f"{file}: {error}") from error
+    if image is None or max(image.shape) > LARGEST:
+        raise ItemError("unreadable", f"{file}: not a picture of at most {LARGEST} x {LARGEST}")
+    if image.shape == (SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH):
+        return np.asarray(image, dtype=np.uint8) if image.any() else None
+    return silhouette(image.astype(np.float32) / 255)
+
+
+def hand_out(work: Work, target: Path, console: Console) -> Path:
+    """Silhouettes of every track as pictures: ID/TYPE-NUM/VIEW/VIDEO-FRAME.png; what has no label is named after its video.
+
+    Raises:
+        UsageError: what is to be written is there already.
+        EmptyError: there are none.
+    """
+    stems = work.stems("silhouettes")
+    if not stems:
+        raise EmptyError(f"no silhouettes in {work.root}: run `gaitreid extract VIDEOS... --silhouettes` first")
+    count, taken = 0, set[Path]()
+    for stem in stems:
+        path = work.silhouettes(stem)
+        attributes = store.attributes(path, "silhouettes")
+        walk = _walk(target, stem, Labels(**{name: str(attributes.get(name, "")) for name in FIELDS}), taken)
+        tracks = store.read_all(path, "silhouettes", Silhouettes)
+        for name, record in tracks.items():
+            with new_folder(walk if len(tracks) == 1 else walk.with_name(f"{walk.name}-track{int(name)}")) as folder:
+                for frame, mask in zip(record.frame.tolist(), record.mask, strict=True):
+                    (folder / f"{stem}-{frame:06d}.png").write_bytes(cv2.imencode(".png", mask)[1].tobytes())
+            count += len(record.frame)
+    console.say(f"export: {count} silhouettes of {len(stems)} videos below {target}")
+    return target
+
+
+def _walk(target: Path, stem: str, labels: Labels, taken: set[Path]) -> Path:
+    """The folder of one video, which no other of this export has."""
+    walk = f"{labels.condition or 'nm'}-{labels.number or '01'}"
+    folder = target / (labels.subject or stem) / walk / (labels.view or "000")
+    if folder in taken:
+        folder = folder.with_name(f"{folder.name}-{stem}")
+    taken.add(folder)
+    return folder
