@@ -11,7 +11,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from gaitreid.pose.arrays import BoolArray, FloatArray
-from gaitreid.pose.extract import CORE, STEADY, ExtractConfig, Rejected
+from gaitreid.pose.estimate import CORE
+from gaitreid.pose.extract import STEADY, ExtractConfig, Rejected
 from gaitreid.pose.keypoint_files import Clip, Person
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.skeleton import Skeleton
@@ -63,7 +64,8 @@ class Followed:
             seen = np.isfinite(moved[:, 0])
             if seen.any():
                 kept = np.exp(-elapsed / STEADY)
-                self.velocity = kept * self.velocity + (1 - kept) * np.median(moved[seen], axis=0) / elapsed
+                typical = np.sort(moved[seen], axis=0)[seen.sum() // 2]  # one joint on another limb must not count
+                self.velocity = kept * self.velocity + (1 - kept) * typical / elapsed
             size = max(size, 0.95 * self.size)  # limbs that are lost for a moment do not make a person small
             shift = self.velocity * elapsed
             xy = np.where(np.isnan(xy), self.xy + shift, xy)
@@ -243,19 +245,23 @@ def _box(person: Person) -> FloatArray:
     """The file's, or that of all keypoints, a little larger as heads and shoes are: (4,)."""
     if person.box is not None:
         return person.box
-    low, high = np.nanmin(person.xy, axis=0), np.nanmax(person.xy, axis=0)
+    low, high = _extent(person.xy)
     pad = 0.05 * (high[1] - low[1])
     return np.concatenate([low - pad, high + pad])
 
 
 def _size(person: Person) -> float:
-    extent = np.nanmax(person.xy, axis=0) - np.nanmin(person.xy, axis=0)
-    return float(max(*extent, 1.0))
+    low, high = _extent(person.xy)
+    return float(max(*(high - low), 1.0))
+
+
+def _extent(xy: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Least and largest x and y of the joints that are there: (J, 2) to (2,) each."""
+    return np.fmin.reduce(xy), np.fmax.reduce(xy)
 
 
 def _overlap(one: FloatArray, other: FloatArray) -> float:
     """Intersection over union of the boxes around two people's joints: (J, 2) each."""
-    low, high = np.nanmin(one, axis=0), np.nanmax(one, axis=0)
-    low2, high2 = np.nanmin(other, axis=0), np.nanmax(other, axis=0)
+    (low, high), (low2, high2) = _extent(one), _extent(other)
     both = float((np.minimum(high, high2) - np.maximum(low, low2)).clip(0).prod())
     return both / max(float((high - low).prod() + (high2 - low2).prod()) - both, 1e-9)
