@@ -44,6 +44,8 @@ TRIED = {
     "torch": "2.15",
     "torchvision": "0.29",
 }
+# With what rtmlib asks for, a second OpenCV would come over the first.
+OPTIONAL = {"rtmlib": "pip install --no-deps rtmlib onnxruntime"}
 DEFAULT_CHAIN = ("mediapipe-detection", "mediapipe-landmarks", "shipped-encoder")
 TIGHT, FULL = 2 * 2**30, 100 * 2**20  # bytes left on the disk that are worth a warning, and too few to work
 TIMEOUT = 30.0  # seconds without a byte
@@ -177,7 +179,8 @@ def _packages() -> Iterator[Finding]:
         remedy = f"pip install --no-deps '{plain}'"
         topic = "optional" if extra else "packages"
         if version is None and extra:
-            missing.append(f"{requirement.name} (pip install 'gaitreid[{extra[1]}]')")
+            how = OPTIONAL.get(extra[1], f"pip install 'gaitreid[{extra[1]}]'")
+            missing.append(f"{requirement.name} ({how})")
         elif version is None:
             yield Finding(topic, f"{requirement.name} is not installed", "problem", remedy)
         elif not requirement.specifier.contains(version, prereleases=True):

@@ -127,6 +127,23 @@ def test_versions_that_were_not_tried(
     assert f"'{package}" in found.remedy
 
 
+def test_optional_packages_that_are_missing_are_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = ["rtmlib>=0.0.13; extra == 'rtmlib'", 'onnxscript>=0.2; extra == "onnx"', "numpy>=2"]
+    monkeypatch.setattr(metadata, "requires", lambda _: wanted)
+    real = metadata.version
+
+    def pretended(name: str) -> str:
+        if name == "numpy":
+            return real(name)
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", pretended)
+    *_, found = doctor._packages()
+    assert found.level == "fine"
+    assert "rtmlib (pip install --no-deps rtmlib onnxruntime)" in found.what
+    assert "onnxscript (pip install 'gaitreid[onnx]')" in found.what
+
+
 def test_opencvs_headless_twin_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     real = metadata.version
 
