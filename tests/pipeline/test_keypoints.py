@@ -217,6 +217,24 @@ def test_results_of_coco_beside_their_annotations(work: Path, tmp_path: Path) ->
         gaitreid("import", "coco", "out", "--work", "other")
 
 
+def test_coco_s_own_tools_take_the_annotations(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    extracted(work, "a", [walker(BLAZEPOSE33, range(20), 50, 4, 0), walker(BLAZEPOSE33, range(10, 30), 400, 4, 1)])
+    gaitreid("export", "coco", "out")
+    truth = COCO("out/annotations.json")
+    assert truth.loadCats([1])[0]["keypoints"] == list(COCO17.joints)
+    names = ("image_id", "category_id", "keypoints")
+    found = [{**{name: a[name] for name in names}, "score": a["score"]} for a in truth.anns.values()]
+    evaluation = COCOeval(truth, truth.loadRes(found), "keypoints")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)  # average precision of the annotations against themselves
+    assert len(truth.anns) == 40
+
+
 def test_files_of_sleap_are_as_sleap_writes_them(work: Path) -> None:
     extracted(work, "a", [walker(COCO17, range(40), 50, 4, 0), walker(COCO17, range(20, 60), 400, 4, 1)])
     gaitreid("export", "sleap", "out")

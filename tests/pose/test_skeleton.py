@@ -123,6 +123,16 @@ def test_orders_of_other_tools():
     assert [len(s.joints) for s in (COCO18, BODY25, HALPE26, CMU31)] == [18, 25, 26, 31]
 
 
+def test_the_table_in_the_docs():
+    text = (Path(__file__).parents[2] / "docs/keypoints.md").read_text(encoding="utf-8")
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in text[text.index("| from \\ to") :].splitlines()]
+    targets = [skeleton(name) for name in rows[0][1:]]
+    assert [row[0] for row in rows[2:]] == list(SKELETONS)
+    for name, *cells in rows[2:]:
+        lacking = [np.isnan(known(skeleton(name), target)).any(axis=1).sum() for target in targets]
+        assert cells == [str(n) if n else "+" for n in lacking]
+
+
 @pytest.mark.skipif("GAITREID_DATA" not in os.environ, reason="GAITREID_DATA names no folder of real data")
 def test_bones_of_real_motion_capture():
     """CMU's walkers in the joints of Human3.6M: bones as long as an adult's, and tops of heads above all else."""
