@@ -24,6 +24,7 @@ from gaitreid.pose.errors import EmptyError, FormatError, GaitReidError, ItemErr
 from gaitreid.pose.extract import ExtractConfig
 from gaitreid.pose.keypoint_files import Clip
 
+LONGEST = 150  # bytes of a video's name: file systems take 255
 RATE = 25.0  # frames a second where neither the file nor --fps says so
 OPENPOSE = re.compile(r"^(?P<video>.*?)[_-]?(?P<frame>\d{1,12})_keypoints\.json$")
 MEANS_NOTHING = ("alphapose-results", "results", "predictions", "annotations", "keypoints", "sep-json", "json")
@@ -176,7 +177,7 @@ def _line(clip: Clip, found: Association) -> str:
 
 def _stem(name: str, path: Path, taken: set[str]) -> str:
     """A name for a video that no other of this import has, with folders before it where need be."""
-    stem = re.sub(r"[^\w.=+-]", "_", name).lstrip(".")[:120] or "video"
+    stem = re.sub(r"[^\w.=+-]", "_", name).lstrip(".").encode()[:LONGEST].decode(errors="ignore") or "video"
     folders = list(path.resolve().parts[1:-1])
     while stem in taken:
         stem = f"{folders.pop()}-{stem}" if folders else f"{stem}+"

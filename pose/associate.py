@@ -79,10 +79,10 @@ def associate(clip: Clip, rate: float, config: ExtractConfig) -> Association:
 
     Args:
         rate: frames a second.
-        config: `max_missing` ends a track, `min_seconds` is the least length of one.
+        config: a track ends where its person is away for longer than `max_missing`; it is at least `min_seconds` long.
     """
     named = is_named(clip)
-    found = _by_number(clip, rate) if named else _follow(clip, rate, config)
+    found = _by_number(clip, rate, config) if named else _follow(clip, rate, config)
     kept: list[Followed] = []
     rejected: list[Rejected] = []
     for one in sorted(found, key=lambda one: (one.index[0], one.number)):
@@ -120,13 +120,22 @@ def distances(one: FloatArray, other: FloatArray, sizes: FloatArray) -> FloatArr
     return np.asarray(np.where(count >= SHARED, total / np.maximum(count, 1), np.inf))
 
 
-def _by_number(clip: Clip, rate: float) -> list[Followed]:
-    found: dict[int, Followed] = {}
+def _by_number(clip: Clip, rate: float, config: ExtractConfig) -> list[Followed]:
+    """Tracks of the file; one that is away for too long goes on as another, as nothing behind this can bridge that."""
+    active: dict[int, Followed] = {}
+    ended: list[Followed] = []
+    unused = 1 + max((p.track for people in clip.frames.values() for p in people if p.track is not None), default=0)
     for index, people in clip.frames.items():
         for person in people:
-            if person.track is not None and np.isfinite(person.xy).any():
-                found.setdefault(person.track, Followed(person.track)).add(index, person, rate)
-    return list(found.values())
+            if person.track is None or not np.isfinite(person.xy).any():
+                continue
+            one = active.setdefault(person.track, Followed(person.track))
+            if one.index and (index - one.index[-1]) / rate > config.max_missing + 1e-9:
+                ended.append(one)
+                one = active[person.track] = Followed(unused)
+                unused += 1
+            one.add(index, person, rate)
+    return ended + list(active.values())
 
 
 def _follow(clip: Clip, rate: float, config: ExtractConfig) -> list[Followed]:

@@ -200,6 +200,18 @@ def test_alphapose_file_a_frame(work: Path, tmp_path: Path) -> None:
     assert (work / "pose2d/walk.h5").exists()
 
 
+def test_names_in_a_file_stay_in_the_folder(work: Path) -> None:
+    extracted(work, "a", [walker(COCO17, range(40), 50, 4, 0)])
+    gaitreid("export", "coco", "out")
+    data = json.loads(Path("out/annotations.json").read_text())
+    names = {"../../up": "up", "..": "video", "ü" * 200: "ü" * 75, "a b\\c:*": "a_b_c__", "": "out"}
+    for name in names:
+        data["videos"][0]["name"] = name
+        Path("out/annotations.json").write_text(json.dumps(data))
+        gaitreid("import", "coco", "out", "--work", "back")
+    assert {p.stem for p in Path("back/pose2d").iterdir()} == set(names.values())
+
+
 def test_results_of_coco_beside_their_annotations(work: Path, tmp_path: Path) -> None:
     extracted(work, "a", [walker(COCO17, range(80), 50, 4, 0)])
     gaitreid("export", "coco", "out")

@@ -84,6 +84,13 @@ def test_numbers_of_the_file_are_kept():
     assert [len(t.frame) for t in found.tracks] == [30, 30]
 
 
+def test_a_number_that_comes_back_is_another_track():
+    frames = [[person(100 + n, track=3)] if n < 30 or n > 60 else [person(400, track=5)] for n in range(90)]
+    found = associate(clip(*frames), RATE, CONFIG)
+    spans = {k: (t.frame[0], t.frame[-1]) for k, t in zip(found.numbers, found.tracks, strict=True)}
+    assert spans == {3: (0, 29), 5: (30, 60), 6: (61, 89)}
+
+
 @pytest.mark.parametrize("tracks", [(1, None), (3, 3)])
 def test_numbers_that_do_not_tell_people_apart_do_not_count(tracks):
     frames = [[person(100 + 200 * k, track=track) for k, track in enumerate(tracks)] for _ in range(30)]
