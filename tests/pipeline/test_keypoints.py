@@ -1,6 +1,7 @@
 """Keypoints of other tools, through files, into the work folder and out again."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -230,16 +231,14 @@ def test_results_of_coco_beside_their_annotations(work: Path, tmp_path: Path) ->
 
 
 def test_coco_s_own_tools_take_the_annotations(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
+    coco, cocoeval = (import_module(f"pycocotools.{name}") for name in ("coco", "cocoeval"))
     extracted(work, "a", [walker(BLAZEPOSE33, range(20), 50, 4, 0), walker(BLAZEPOSE33, range(10, 30), 400, 4, 1)])
     gaitreid("export", "coco", "out")
-    truth = COCO("out/annotations.json")
+    truth = coco.COCO("out/annotations.json")
     assert truth.loadCats([1])[0]["keypoints"] == list(COCO17.joints)
     names = ("image_id", "category_id", "keypoints")
     found = [{**{name: a[name] for name in names}, "score": a["score"]} for a in truth.anns.values()]
-    evaluation = COCOeval(truth, truth.loadRes(found), "keypoints")
+    evaluation = cocoeval.COCOeval(truth, truth.loadRes(found), "keypoints")
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
