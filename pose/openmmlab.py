@@ -13,6 +13,7 @@ import contextlib
 import difflib
 import importlib
 import importlib.util
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -191,7 +192,7 @@ def construct(package: str, config: Any) -> Any:
             with DefaultScope.overwrite_default_scope(package):
                 model = registry.build(described)
         except (KeyError, TypeError, ValueError, ImportError) as error:
-            raise UsageError(f"{package} cannot build this model: {error}") from error
+            raise UsageError(f"{package} cannot build this model: {_cause(error)}") from error
         return revert_sync_batchnorm(model).eval()
 
 
@@ -243,6 +244,14 @@ def _check(package: str, wanted: str) -> None:
             f"{package} {found} is installed, and mmpose was made to run here with {package} {wanted}: "
             f"`pip install --no-deps {package}~={wanted}.0`, or see VERSIONS in gaitreid/pose/openmmlab.py"
         )
+
+
+def _cause(error: Exception) -> str:
+    """Why a model was not built: mostly a package beside mmpose and mmdet, by which registries find what `PACKAGE.Name` is."""
+    found = re.search(r"(\w+)\.\w+ is not in the", str(error))
+    if found and importlib.util.find_spec(found[1]) is None:
+        return f"it needs the package {found[1]}, which is not installed: `pip install --no-deps {found[1]}`"
+    return str(error)
 
 
 def _load(model: Any, path: Path, name: str) -> dict[str, Any]:
