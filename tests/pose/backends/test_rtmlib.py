@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from estimators import CHECKS, Check
 from onnx import TensorProto, helper
 
 from gaitreid.pose.backends.rtmlib import RtmLib
@@ -35,6 +36,11 @@ def simcc(path: Path, joints: int = 17, batch: str | int = "batch", outputs: int
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return simcc(tmp_path_factory.mktemp("models") / "simcc.onnx")
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_it_does_what_every_estimator_must(check: Check, model: Path, tmp_path: Path) -> None:
+    check(RtmLib(str(model)), False, tmp_path)
 
 
 def picture(
