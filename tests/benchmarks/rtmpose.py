@@ -49,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     videos = options.work / "videos"
     _gaitreid("synth", str(videos), "--subjects", str(options.subjects), "--views", options.views, "--set", "synth.numbers=1")
-    every = sorted(videos.glob("*.avi"))
+    every = sorted(videos.glob("[0-9]*.avi"))
     held_out = {f"{n:03d}" for n in range(options.subjects - options.held_out + 1, options.subjects + 1)}
     tests = [video for video in every if video.stem[:3] in held_out]
     began = time.perf_counter()

@@ -4,8 +4,8 @@ import pytest
 
 from gaitreid.pose.detect import choose
 from gaitreid.pose.errors import ItemError, UsageError
-from gaitreid.pose.estimate import Estimate, Estimators
-from gaitreid.pose.extract import ExtractConfig, extract, iou, turns
+from gaitreid.pose.estimate import BatchEstimator, Crop, Estimate, Estimators
+from gaitreid.pose.extract import ExtractConfig, extract, iou, least_score, turns
 from gaitreid.pose.silhouettes import silhouette
 from gaitreid.pose.skeleton import BLAZEPOSE33
 from gaitreid.pose.video import frames
@@ -199,3 +199,90 @@ def test_who_is_taken_for_another_is_two_tracks(tmp_path):
     first, second = result.tracks
     assert first.frame[-1] < second.frame[0] <= first.frame[-1] + 3
     assert abs(int(second.frame[0]) - 48) <= 3
+
+
+class Together(BatchEstimator):
+    """The same bars, many crops at once; notes how many it was asked for at a time."""
+
+    skeleton = BLAZEPOSE33
+    crop = Crop(96, 128, 1.5)
+    min_score = 0.4
+
+    def __init__(self, masks=False):
+        self.bars = Bars(masks)
+        self.asked = []
+
+    def batch(self, images):
+        assert all(image.shape == (self.crop.height, self.crop.width, 3) for image in images)
+        self.asked.append(len(images))
+        return [self.bars(image) for image in images]
+
+
+def together(path, **settings):
+    estimators = Estimators(Together)
+    result = extract(path, ExtractConfig(**{"detector": "motion", **settings}), estimators)
+    return result, estimators.shared.asked
+
+
+def test_people_and_frames_are_posed_at_once(tmp_path):
+    images = [people(None)] * 8 + [people(20 + 2 * t, 210 - 2 * t) for t in range(40)]
+    path = write(tmp_path / "a.avi", images)
+    result, asked = together(path)
+    single = run(path)
+    assert len(result.tracks) == len(single.tracks) == 2
+    for a, b in zip(result.tracks, single.tracks, strict=True):
+        assert a.frame.tolist() == b.frame.tolist()
+        assert np.abs(a.box - b.box).max() < 1.5  # the crops are others
+    # Two people, five or six frames from look to look; only where their speed is not known yet are they posed once more.
+    assert max(asked) in (10, 12)
+    assert len(asked) < 0.5 * sum(len(track.frame) for track in result.tracks)
+
+
+def test_who_is_elsewhere_than_foreseen_is_posed_again(tmp_path):
+    steps = np.concatenate([np.full(30, 3.0), np.full(30, -3.0)])
+    images = [people(None)] * 8 + [people(30 + x) for x in np.cumsum(steps)]
+    path = write(tmp_path / "a.avi", images)
+    result, asked = together(path)
+    assert sum(len(track.frame) for track in result.tracks) > 50
+    assert asked.count(1) > 1  # those who were posed again
+    for track in result.tracks:
+        middle = (track.box[:, 0] + track.box[:, 2]) / 2
+        assert np.abs(middle - (30 + np.cumsum(steps)[track.frame - 8])).max() < 4
+
+
+def test_one_estimator_that_poses_in_batches_serves_everybody():
+    estimators = Estimators(Together)
+    first, second = estimators.take(), estimators.take()
+    assert first is second is estimators.shared
+    estimators.give_back(first)
+    assert estimators.take() is first
+    followers = Estimators(Bars)
+    assert followers.take() is not followers.take()
+    assert followers.shared is None
+
+
+@pytest.mark.parametrize("size", [(240, 320), (128, 96), (500, 60)])
+def test_a_picture_of_any_size_is_brought_to_the_crop(size):
+    image = np.full((*size, 3), 100, np.uint8)
+    x, y = size[1] // 2, size[0] // 2
+    cv2.rectangle(image, (x - 12, y - 50), (x + 12, y + 50), (250, 250, 250), -1)
+    estimator = Together()
+    estimator.crop = Crop(384, 512)
+    estimate = estimator(image)
+    assert estimate is not None
+    np.testing.assert_allclose(estimate.xy.min(axis=0), [x - 12, y - 50], atol=4)
+    np.testing.assert_allclose(estimate.xy.max(axis=0), [x + 12, y + 50], atol=4)
+
+
+def test_the_score_that_is_asked_for_is_the_estimators_own():
+    assert least_score(ExtractConfig(), Bars()) == 0.5
+    assert least_score(ExtractConfig(), Together()) == 0.4
+    assert least_score(ExtractConfig(min_score=0.7), Together()) == 0.7
+
+
+def test_detectors_are_checked_before_any_video_is_read():
+    ExtractConfig(detector="rtmdet:rtmdet_tiny_8xb32-300e_coco,weights.pth")
+    with pytest.raises(UsageError, match="'rtmdt', expected auto, hog, motion, whole, rtmdet, torchvision"):
+        ExtractConfig(detector="rtmdt")
+    with pytest.raises(UsageError, match="'hog' takes no argument: write hog instead of hog:x"):
+        ExtractConfig(detector="hog:x")

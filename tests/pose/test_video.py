@@ -1,11 +1,14 @@
 import struct
+import threading
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from gaitreid.pose.video import frames
+from gaitreid.pose.errors import ItemError
+from gaitreid.pose.video import ahead, frames
 
 
 def mp4(path: Path, count: int) -> Path:
@@ -62,3 +65,38 @@ def test_fast_videos_are_thinned_and_slow_ones_kept(tmp_path: Path, fps: int, st
     np.testing.assert_allclose([f.time for f in shown], np.arange(0, 48, step) / fps, atol=1e-3)
     for f in shown:
         assert abs(float(f.image.mean()) - 5 * f.index) < 4
+
+
+def test_items_come_ahead_in_order_and_never_more_than_asked():
+    made = []
+
+    def items():
+        for n in range(20):
+            made.append(n)
+            yield n
+
+    got = []
+    for item in ahead(items(), 3):
+        got.append(item)
+        time.sleep(0.005)
+        assert len(made) <= item + 6  # three wait, one is being put, one is in hand
+    assert got == list(range(20))
+
+
+def test_what_goes_wrong_ahead_is_raised_where_the_items_are_used():
+    def items():
+        yield 1
+        raise ItemError("unreadable", "no more")
+
+    stream = ahead(items(), 2)
+    assert next(stream) == 1
+    with pytest.raises(ItemError, match="no more"):
+        next(stream)
+
+
+def test_nothing_goes_on_after_the_last_item_that_is_wanted():
+    before = threading.active_count()
+    stream = ahead(iter(range(1000)), 2)
+    assert next(stream) == 0
+    stream.close()
+    assert threading.active_count() == before
