@@ -66,10 +66,10 @@ def _openmmlab(name: str, use: str, address: str, data: str) -> Weight:
     return Weight(name, use, file, OPENMMLAB + address, "Apache-2.0", data, _hash_in(file))
 
 
-def _rtmlib(name: str, address: str, data: str) -> Weight:
+def _rtmlib(name: str, use: str, address: str, data: str) -> Weight:
     # The archive's name bears the hash of the checkpoint that it was made from: neither the archive's own nor the ONNX file's.
     file = address.rpartition("/")[2].replace(".zip", ".onnx")
-    return Weight(name, f"--pose rtmlib:{name}", file, OPENMMLAB + address, "Apache-2.0", data, "")
+    return Weight(name, use, file, OPENMMLAB + address, "Apache-2.0", data, "")
 
 
 def _hash_in(file: str) -> str:
@@ -172,7 +172,7 @@ _WEIGHTS = (
     ),
     _openmmlab(
         "rtmdet_tiny_8xb32-300e_coco",
-        "--detector rtmdet:rtmdet_tiny_8xb32-300e_coco",
+        "--detector rtmdet",
         "mmdetection/v3.0/rtmdet/rtmdet_tiny_8xb32-300e_coco/rtmdet_tiny_8xb32-300e_coco_20220902_112414-78e30dcc.pth",
         "COCO",
     ),
@@ -202,11 +202,13 @@ _WEIGHTS = (
     ),
     _rtmlib(
         "rtmlib-rtmpose-m",
+        "--pose rtmlib",
         "mmpose/v1/projects/rtmposev1/onnx_sdk/rtmpose-m_simcc-body7_pt-body7_420e-256x192-e48f03d0_20230504.zip",
         BODY7,
     ),
     _rtmlib(
         "rtmlib-rtmpose-m-halpe26",
+        "--pose rtmlib:rtmlib-rtmpose-m-halpe26",
         "mmpose/v1/projects/rtmposev1/onnx_sdk/rtmpose-m_simcc-body7_pt-body7-halpe26_700e-256x192-4d3e73dd_20230605.zip",
         BODY7,
     ),

@@ -9,6 +9,8 @@ from gaitreid.pose.errors import FormatError, UsageError
 from gaitreid.pose.weights import KNOWN, Weight
 
 EMBEDDED = [w for w in KNOWN.values() if w.embedded]
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
 PUBLISHED = [w for w in KNOWN.values() if not w.embedded]
 
 
@@ -34,6 +36,14 @@ def test_what_packages_carry_is_there_and_is_what_it_was(known: Weight) -> None:
     assert path.stat().st_size / 2**20 == pytest.approx(known.size, abs=0.01)
 
 
+def test_everything_that_ships_is_known() -> None:
+    files = [file for part in ("pose", "reid") for file in (ROOT / part).rglob("*.safetensors")]
+    shipped = {str(file.relative_to(ROOT)): file for file in files}
+    assert shipped
+    hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in shipped.items()}
+    assert hashes == {w.file: w.sha256 for w in EMBEDDED if w.source == "gaitreid"}
+
+
 @pytest.mark.parametrize("known", PUBLISHED, ids=lambda w: w.name)
 def test_what_is_published_names_its_address_licence_and_hash(known: Weight) -> None:
     assert known.source.startswith("https://")
@@ -43,6 +53,13 @@ def test_what_is_published_names_its_address_licence_and_hash(known: Weight) -> 
     if known.hash_kind != "unknown":
         (in_name,) = re.findall(r"-([0-9a-f]{8})[._]", known.file)
         assert known.sha256.startswith(in_name)
+
+
+@pytest.mark.parametrize("known", KNOWN.values(), ids=lambda w: w.name)
+def test_the_table_of_the_docs_says_the_same(known: Weight) -> None:
+    (row,) = [line for line in DOCS.splitlines() if line.startswith(f"| `{known.name}` |")]
+    assert all(f" {fact}" in row for fact in (known.use.split()[-1], known.licence, known.data, known.source))
+    assert f"`{known.sha256}`" in row or f"`{known.sha256}...`" in row or known.hash_kind == "unknown"
 
 
 def test_torchvision_says_the_same() -> None:
