@@ -164,10 +164,11 @@ def _follow(clip: Clip, rate: float, config: ExtractConfig) -> list[Followed]:
 
 def _once(people: list[Person]) -> list[Person]:
     """Everybody with enough joints to be followed, once: of two who lie on one another the one with more of a person."""
-    ranked = sorted(people, key=lambda person: -float(person.score.sum()))
-    ranked = [person for person in ranked if np.isfinite(person.xy[:, 0]).sum() >= SHARED]
-    if len(ranked) < 2:
-        return ranked
+    whole = [person for person in people if np.count_nonzero(person.score) >= SHARED]
+    if len(whole) < 2:
+        return whole
+    scores = np.stack([person.score for person in whole])
+    ranked = [whole[n] for n in np.argsort(-scores.sum(axis=1), kind="stable").tolist()]
     places = np.stack([person.xy for person in ranked]).astype(np.float64)
     near = distances(places, places, np.array([_size(person) for person in ranked])) < ALIKE
     kept: list[int] = []
@@ -254,23 +255,18 @@ def _box(person: Person) -> FloatArray:
     """The file's, or that of all keypoints, a little larger as heads and shoes are: (4,)."""
     if person.box is not None:
         return person.box
-    low, high = _extent(person.xy)
+    low, high = person.extent
     pad = 0.05 * (high[1] - low[1])
     return np.concatenate([low - pad, high + pad])
 
 
 def _size(person: Person) -> float:
-    low, high = _extent(person.xy)
-    return float(max(*(high - low), 1.0))
-
-
-def _extent(xy: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Least and largest x and y of the joints that are there: (J, 2) to (2,) each."""
-    return np.fmin.reduce(xy), np.fmax.reduce(xy)
+    low, high = person.extent
+    return max(float(high[0] - low[0]), float(high[1] - low[1]), 1.0)
 
 
 def _overlap(one: FloatArray, other: FloatArray) -> float:
     """Intersection over union of the boxes around two people's joints: (J, 2) each."""
-    (low, high), (low2, high2) = _extent(one), _extent(other)
+    low, high, low2, high2 = np.fmin.reduce(one), np.fmax.reduce(one), np.fmin.reduce(other), np.fmax.reduce(other)
     both = float((np.minimum(high, high2) - np.maximum(low, low2)).clip(0).prod())
     return both / max(float((high - low).prod() + (high2 - low2).prod()) - both, 1e-9)

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -40,6 +41,11 @@ class Person:
     score: FloatArray
     box: FloatArray | None = None
     track: int | None = None
+
+    @cached_property
+    def extent(self) -> tuple[FloatArray, FloatArray]:
+        """Least and largest x and y of the joints that are there: (2,) each."""
+        return np.fmin.reduce(self.xy), np.fmax.reduce(self.xy)
 
 
 @dataclass(frozen=True, eq=False)
