@@ -130,11 +130,19 @@ def extract(
 @command("Stages")
 def lift(
     common: Common,
-    lifter: Annotated[str | None, typer.Option("--lifter", help="auto, or a name (see `gaitreid plugins`).")] = None,
+    lifter: Annotated[
+        str | None, typer.Option("--lifter", help="auto, world, tcn[:FOLDER], matching[:FOLDER] or mmpose:CONFIG[,CHECKPOINT].")
+    ] = None,
     skeleton: Annotated[str | None, typer.Option("--skeleton", help="h36m17, casia14, kinect20 or kinect25.")] = None,
+    trust_config: TrustOption = False,
 ) -> None:
-    """Lift every track to 3D and clean it: pose3d/."""
-    session = _session(common, {"lift.lifter": lifter, "lift.skeleton": skeleton})
+    """Lift every track to 3D and clean it: pose3d/.
+
+    world is the pose estimator's own 3D, tcn the network that ships, matching lifts by example, mmpose: a model of its zoo.
+    FOLDER is what `gaitreid train --model lifter` (or matching) made. auto is world where there is 3D, and tcn where not.
+    """
+    given = {"lift.lifter": lifter, "lift.skeleton": skeleton, "lift.trust_config": trust_config or None}
+    session = _session(common, given)
     _end(session.lift())
 
 
@@ -153,7 +161,10 @@ def split(
 @command("Stages")
 def train(
     common: Common,
-    model: Annotated[str | None, typer.Option("--model", help="Kind of encoder (see `gaitreid plugins`).")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Kind of encoder (see `gaitreid plugins`); or lifter, or matching (its library)."),
+    ] = None,
     name: NameOption = None,
     epochs: EpochsOption = None,
     subjects: Annotated[str | None, typer.Option("--subjects", help="Train on these only: 001-074, or 001,005,009.")] = None,
@@ -162,9 +173,11 @@ def train(
 ) -> None:
     """Train a gait encoder on the windows, without labels: models/NAME/.
 
-    A training that was cut off goes on where it was when the same command is given again.
+    A training that was cut off goes on where it was when the same command is given again. With --model lifter it learns from
+    walks in 3D instead: --set 'lifter.motions=[FILE.npz]' names them, made-up walkers come by themselves.
     """
-    session = _session(common, {"train.model": model, "train.epochs": epochs, "train.subjects": subjects})
+    given = {"train.model": model, "train.epochs": epochs, "lifter.epochs": epochs, "train.subjects": subjects}
+    session = _session(common, given)
     session.train(name, resume=resume, overwrite=overwrite)
     _end()
 
@@ -266,19 +279,88 @@ def recognise(
 @command("Data sets")
 def import_(
     common: Common,
-    format_: Annotated[str, typer.Argument(metavar="FORMAT", help="biwi, ias, kgbd, ks20, kinect, or npy (official windows).")],
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="The data set's folder, or its archive.")],
+    format_: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT",
+            help="openpose, alphapose, coco, mmpose, sleap, silhouettes; biwi, ias, kgbd, ks20, kinect; npy (official windows).",
+        ),
+    ],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders of them; a data set's folder.")],
+    pattern: PatternOption = None,
+    labels: LabelsOption = None,
+    fps: Annotated[
+        float | None, typer.Option("--fps", min=0.1, max=10_000, help="Frames a second of the videos behind the keypoints.")
+    ] = None,
 ) -> None:
-    """Bring skeletons of a data set in: pose3d/ (npy: sequences.h5).
+    """Bring in keypoints of other tools (pose2d/), OpenGait's silhouettes (silhouettes/), skeletons of data sets (pose3d/).
 
-    Kinect skeletons keep the sensor's own rate: --set split.fps=null.
+    Kinect skeletons keep the sensor's own rate: --set split.fps=null. What each format keeps: docs/keypoints.md.
     """
     session = _session(common, {})
-    _end(session.bring_in(format_, paths))
+    _end(session.bring_in(format_, paths, pattern=pattern, labels=labels, fps=fps))
 
 
-export = typer.Typer(no_args_is_help=True, help="Windows and encoders for other programs.")
+export = typer.Typer(no_args_is_help=True, help="Tracks, silhouettes, windows and encoders for other programs.")
 app.add_typer(export, name="export", rich_help_panel="Data sets")
+TargetArgument = Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write into.")]
+JointsOption = Annotated[
+    str | None, typer.Option("--skeleton", help="Joints to write (default: coco17), or own: those that the tracks have.")
+]
+
+
+@command("Data sets", export)
+def openpose(
+    common: Common,
+    target: TargetArgument,
+    skeleton: Annotated[str | None, typer.Option("--skeleton", help="body25 (default) or coco18.")] = None,
+) -> None:
+    """Tracks as OpenPose writes them: a folder a video, a JSON file a frame."""
+    _session(common, {}).export_tracks("openpose", target, skeleton)
+    _end()
+
+
+@command("Data sets", export)
+def alphapose(
+    common: Common,
+    target: TargetArgument,
+    skeleton: Annotated[str | None, typer.Option("--skeleton", help="coco17 (default) or halpe26.")] = None,
+) -> None:
+    """Tracks as AlphaPose writes them: VIDEO/alphapose-results.json."""
+    _session(common, {}).export_tracks("alphapose", target, skeleton)
+    _end()
+
+
+@command("Data sets", export)
+def coco(common: Common, target: TargetArgument, skeleton: JointsOption = None) -> None:
+    """Tracks of all videos as COCO's annotations: annotations.json."""
+    _session(common, {}).export_tracks("coco", target, skeleton)
+    _end()
+
+
+@command("Data sets", export)
+def mmpose(common: Common, target: TargetArgument, skeleton: JointsOption = None) -> None:
+    """Tracks as MMPose's demos write them: results_VIDEO.json."""
+    _session(common, {}).export_tracks("mmpose", target, skeleton)
+    _end()
+
+
+@command("Data sets", export)
+def sleap(
+    common: Common,
+    target: TargetArgument,
+    skeleton: Annotated[str | None, typer.Option("--skeleton", help="Joints to write (default: those of the tracks).")] = None,
+) -> None:
+    """Tracks as SLEAP's analysis files: VIDEO.analysis.h5."""
+    _session(common, {}).export_tracks("sleap", target, skeleton)
+    _end()
+
+
+@command("Data sets", export)
+def silhouettes(common: Common, target: TargetArgument) -> None:
+    """Silhouettes in OpenGait's layout: ID/TYPE-NUM/VIEW/*.png."""
+    _session(common, {}).export_silhouettes(target)
+    _end()
 
 
 @command("Data sets", export)

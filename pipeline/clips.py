@@ -6,18 +6,20 @@ Poses are kept below the work folder, in `clips/`, under the video's name and co
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from gaitreid.pipeline import plugins, store
+from gaitreid.pipeline import store
 from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.encode import in_joints
-from gaitreid.pipeline.extract import Job, extract_one, find_videos
+from gaitreid.pipeline.extract import Job, decides, extract_one, find_videos
 from gaitreid.pipeline.files import sha256
 from gaitreid.pipeline.jobs import Failure, Summary, each
 from gaitreid.pipeline.labels import FIELDS, Labels
+from gaitreid.pipeline.lift import lifter_of
 from gaitreid.pipeline.train import WEIGHTS, device, load, skeleton_of
 from gaitreid.pipeline.work import Work, is_current
 from gaitreid.pose.arrays import FloatArray
@@ -84,7 +86,8 @@ class Recogniser:
         """
         from gaitreid.reid.encode import encode
 
-        lifted = lift(track, self.config.lift, lambda lifter: plugins.load("lifter", lifter)())
+        make = partial(lifter_of, device=self.config.device, trust_config=self.config.lift.trust_config)
+        lifted = lift(track, self.config.lift, make)
         windows = split_track(lifted, self.split)
         frames = in_joints(windows.xyz, lifted.skeleton, self.skeleton)
         where = device(self.config.device)
@@ -105,7 +108,7 @@ def clips(
         EmptyError: there is no video.
     """
     tasks, of = [], {}
-    compared = replace(recogniser.config.extract, silhouettes=False)
+    compared = decides(recogniser.config.extract)
     for video in dict.fromkeys(p.resolve() for p in find_videos(videos)):
         source = sha256(video)
         name, place, labels = f"{video.stem}-{source[:12]}", Work(work.root / "clips"), Labels()

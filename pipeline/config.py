@@ -16,7 +16,7 @@ import yaml
 from gaitreid.pipeline.synth import SynthConfig
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.extract import ExtractConfig
-from gaitreid.pose.lift import LiftConfig
+from gaitreid.pose.lift import LiftConfig, LifterConfig
 from gaitreid.reid.config import CageConfig, EncodeConfig, MatchConfig, RecogniseConfig, SupervisedConfig, TrainConfig
 from gaitreid.reid.windows import SplitConfig
 
@@ -34,6 +34,7 @@ class Config:
     device: str = "auto"
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     lift: LiftConfig = field(default_factory=LiftConfig)
+    lifter: LifterConfig = field(default_factory=LifterConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     cage: CageConfig = field(default_factory=CageConfig)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from gaitreid.pipeline import store
+from gaitreid.pipeline.checkpoints import DESCRIPTION, LOG
 from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import digest, replacing, sha256
-from gaitreid.pipeline.train import DESCRIPTION, LOG, WEIGHTS, device, load, skeleton_of
+from gaitreid.pipeline.train import WEIGHTS, device, load, skeleton_of
 from gaitreid.pipeline.work import Work, is_current, provenance
 from gaitreid.pose.arrays import FloatArray, specs
 from gaitreid.pose.errors import UsageError

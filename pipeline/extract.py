@@ -178,9 +178,9 @@ def _kept(job: Job, target: Path, digest: str) -> Outcome | None:
     Raises:
         UsageError: the file was made from another video of the same name.
     """
-    current = is_current(target, "pose2d", _compared(job.config), digest)
+    current = is_current(target, "pose2d", decides(job.config), digest)
     if current and job.config.silhouettes:
-        current = is_current(job.work.silhouettes(job.stem), "silhouettes", _compared(job.config), digest)
+        current = is_current(job.work.silhouettes(job.stem), "silhouettes", decides(job.config), digest)
     try:
         found = store.attributes(target, "pose2d") if target.exists() else {}
     except FormatError:
@@ -197,7 +197,7 @@ def _kept(job: Job, target: Path, digest: str) -> Outcome | None:
     return Outcome(job.stem, str(found["reason"]).partition(":")[0], f"{line} (up to date)", int(found["tracks"]), True)
 
 
-def _compared(config: ExtractConfig) -> ExtractConfig:
+def decides(config: ExtractConfig) -> ExtractConfig:
     """The settings that decide what pose2d holds: the same with and without silhouettes, and whoever trusts what."""
     return replace(config, silhouettes=False, trust_config=False)
 
@@ -231,7 +231,7 @@ def _write_nothing(job: Job, target: Path, digest: str, error: ItemError) -> Non
 
 def _source(job: Job, digest: str) -> dict[str, store.Attribute]:
     return {
-        **provenance(_compared(job.config), digest),
+        **provenance(decides(job.config), digest),
         **job.labels.as_dict(),
         "video": job.video.name,
         "video_path": str(job.video.resolve()),

@@ -1,26 +1,34 @@
 """Stage: `pose2d/STEM.h5` to `pose3d/STEM.h5`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
 
 from gaitreid.pipeline import plugins, store
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.files import sha256
+from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.jobs import Failure, Summary, each
 from gaitreid.pipeline.labels import FIELDS
 from gaitreid.pipeline.work import Work, is_current, provenance
 from gaitreid.pose.errors import EmptyError, ItemError
-from gaitreid.pose.lift import LiftConfig
+from gaitreid.pose.lift import LiftConfig, Lifter, shipped
 from gaitreid.pose.lift import lift as lift_track
 from gaitreid.pose.records import Track2D, Track3D
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to do; travels to a worker process."""
+    """One file to do; travels to a worker process.
+
+    Attributes:
+        weights: SHA-256 of the files that the lifter reads, empty where there are none.
+    """
 
     stem: str
     work: Work
     config: LiftConfig
+    device: str
+    weights: str
 
 
 @dataclass(frozen=True)
@@ -33,20 +41,22 @@ class Outcome:
     skipped: bool
 
 
-def lift(work: Work, config: LiftConfig, console: Console, *, jobs: int = 1) -> Summary:
+def lift(work: Work, config: LiftConfig, console: Console, *, device: str = "cpu", jobs: int = 1) -> Summary:
     """Lift every track to 3D and clean it; what is up to date is left as it is.
 
     Raises:
         EmptyError: there is nothing to lift.
+        UsageError: there is no such lifter, or what it needs is not here.
     """
     stems = work.stems("pose2d")
     if not stems and work.stems("pose3d"):
         return Summary()  # imported in 3D
     if not stems:
         raise EmptyError(f"no tracks in {work.root}: run `gaitreid extract VIDEOS...` first")
-    summary, tracks = Summary(), 0
+    summary, tracks, weights = Summary(), 0, _weights(config.lifter)
+    tasks = [Job(stem, work, config, device, weights) for stem in stems]
     with console.progress("lift", len(stems), "videos") as progress:
-        for count, outcome in enumerate(each(_lift_one, [Job(stem, work, config) for stem in stems], jobs), 1):
+        for count, outcome in enumerate(each(_lift_one, tasks, jobs), 1):
             (summary.skipped if outcome.skipped else summary.done).append(outcome.stem)
             summary.failed += outcome.failed
             tracks += outcome.tracks
@@ -61,19 +71,46 @@ def lift(work: Work, config: LiftConfig, console: Console, *, jobs: int = 1) -> 
 
 def _lift_one(job: Job) -> Outcome:
     source, target = job.work.pose2d(job.stem), job.work.pose3d(job.stem)
-    digest = sha256(source)
-    if is_current(target, "pose3d", job.config, digest):
+    made_from = digest([sha256(source), job.weights]) if job.weights else sha256(source)
+    if is_current(target, "pose3d", decides(job.config), made_from):
         return Outcome(job.stem, 0, (), True)
+    make = partial(lifter_of, device=job.device, trust_config=job.config.trust_config, weights=job.weights)
     lifted: dict[str, Track3D] = {}
     failed = []
     for name, track in store.read_all(source, "pose2d", Track2D).items():
         try:
-            lifted[f"/tracks/{name}"] = lift_track(track, job.config, lambda lifter: plugins.load("lifter", lifter)())
+            lifted[f"/tracks/{name}"] = lift_track(track, job.config, make)
         except ItemError as error:
             failed.append(Failure(f"{job.stem} track {int(name)}", error.reason, str(error)))
     labels = {name: value for name, value in store.attributes(source, "pose2d").items() if name in FIELDS}
-    store.write(target, "pose3d", lifted, {**labels, **provenance(job.config, digest)})
+    store.write(target, "pose3d", lifted, {**labels, **provenance(decides(job.config), made_from)})
     return Outcome(job.stem, len(lifted), tuple(failed), False)
+
+
+@cache
+def lifter_of(name: str, *, device: str, trust_config: bool, weights: str = "") -> Lifter:
+    """That of this worker, which stays from file to file as long as its weights are the same.
+
+    Raises:
+        UsageError: there is no such lifter, or what it needs is not here.
+    """
+    made: Lifter = plugins.load("lifter", name, device=device, trust_config=trust_config)()
+    return made
+
+
+def _weights(lifter: str) -> str:
+    """SHA-256 of what a lifter reads: the files that its name tells of, or those that come with the package."""
+    base, _, argument = lifter.partition(":")
+    if base in {"world", "matching"} and not argument:
+        return ""
+    places = [Path(part) for part in argument.split(",") if part] or [shipped()]
+    files = [file for place in places for file in (sorted(place.glob("*.safetensors")) if place.is_dir() else [place])]
+    return digest(sha256(file) for file in files if file.is_file())
+
+
+def decides(config: LiftConfig) -> LiftConfig:
+    """The settings that decide what pose3d holds: whoever trusts what."""
+    return replace(config, trust_config=False)
 
 
 def _remove_orphans(work: Work, stems: set[str]) -> None:

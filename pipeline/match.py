@@ -12,6 +12,7 @@ import yaml
 
 from gaitreid import __version__
 from gaitreid.pipeline import store
+from gaitreid.pipeline.checkpoints import DESCRIPTION
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.evidence import Frames, evidence
 from gaitreid.pipeline.files import replacing, sha256, write_json, write_text
@@ -19,7 +20,6 @@ from gaitreid.pipeline.plugins import section
 from gaitreid.pipeline.protocols import halves
 from gaitreid.pipeline.report import render
 from gaitreid.pipeline.searches import PROTOCOLS, SUBMITTED, Search, headline, searches, submission
-from gaitreid.pipeline.train import DESCRIPTION
 from gaitreid.pipeline.work import Work, provenance
 from gaitreid.pose.errors import UsageError
 from gaitreid.reid.compare import item_tracks

@@ -13,13 +13,14 @@ import numpy as np
 
 from gaitreid import __version__
 from gaitreid.pipeline import store
+from gaitreid.pipeline.checkpoints import LOG
 from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.encode import prepared
 from gaitreid.pipeline.figures import Fact, attention_of, render
 from gaitreid.pipeline.files import replacing, write_json, write_text
 from gaitreid.pipeline.protocols import Fold, folds, held_out
-from gaitreid.pipeline.train import LOG, device, is_trained, train
+from gaitreid.pipeline.train import device, is_trained, train
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
 from gaitreid.pose.errors import EmptyError, UsageError

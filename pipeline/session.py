@@ -59,7 +59,7 @@ class Session:
         """Tracks in 2D to 3D."""
         from gaitreid.pipeline.lift import lift
 
-        return lift(self.work, self.config.lift, self.console, jobs=self.jobs)
+        return lift(self.work, self.config.lift, self.console, device=self.config.device, jobs=self.jobs)
 
     def split(self) -> Path:
         """Tracks to windows."""
@@ -70,18 +70,45 @@ class Session:
         return split(self.work, self.config.split, self.console)
 
     def train(self, name: str | None = None, *, resume: bool = False, overwrite: bool = False) -> Path:
-        """Windows to an encoder."""
+        """Windows to an encoder; or walks in 3D to a lifter."""
+        from gaitreid.pipeline import lifters
         from gaitreid.pipeline.plugins import check
         from gaitreid.pipeline.train import train
 
-        check("encoder", self.config.train.model)
+        model = self.config.train.model
+        if model in lifters.LIFTERS:
+            return lifters.train(self.work, self.config, name or model, self.console, resume=resume, overwrite=overwrite)
+        check("encoder", model)
         self.split()
-        return train(self.work, self.config, name or self.config.train.model, self.console, resume=resume, overwrite=overwrite)
+        return train(self.work, self.config, name or model, self.console, resume=resume, overwrite=overwrite)
 
-    def bring_in(self, format_: str, paths: Sequence[Path]) -> Summary:
-        """Skeletons of a data set into the work folder."""
-        from gaitreid.pipeline import importer, official
+    def bring_in(
+        self,
+        format_: str,
+        paths: Sequence[Path],
+        *,
+        pattern: str | None = None,
+        labels: Path | None = None,
+        fps: float | None = None,
+    ) -> Summary:
+        """Keypoints of another tool, or skeletons of a data set, into the work folder.
 
+        Args:
+            pattern, labels: as of `extract`; data sets of skeletons bring their own.
+            fps: of keypoints, over what their files say.
+        """
+        from gaitreid.pipeline import importer, keypoints, official, silhouettes
+        from gaitreid.pipeline.labels import Labeller
+
+        if format_ in keypoints.SOURCES:
+            labeller = Labeller(pattern, labels)
+            return keypoints.bring_in(self.work, self.config.extract, format_, list(paths), labeller, self.console, fps)
+        if fps is not None:
+            raise UsageError(f"--fps is for keypoints of other tools ({', '.join(keypoints.SOURCES)}): leave it away")
+        if format_ == "silhouettes":
+            return silhouettes.bring_in(self.work, list(paths), Labeller(pattern, labels), self.console, jobs=self.jobs)
+        if pattern or labels:
+            raise UsageError(f"format '{format_}' brings its own labels: leave --pattern and --labels away")
         if format_ == "npy":
             official.bring_in(self.work, list(paths), self.console)
             return Summary()
@@ -156,6 +183,18 @@ class Session:
         if encoder:
             adopt(self.work, encoder, name)
         return name
+
+    def export_tracks(self, format_: str, target: Path, skeleton: str | None) -> Path:
+        """Tracks in 2D in the format of another tool."""
+        from gaitreid.pipeline.exporter import hand_out
+
+        return hand_out(self.work, format_, target, skeleton, self.console)
+
+    def export_silhouettes(self, target: Path) -> Path:
+        """Silhouettes in OpenGait's layout."""
+        from gaitreid.pipeline.silhouettes import hand_out
+
+        return hand_out(self.work, target, self.console)
 
     def export_npy(self, target: Path, dataset: str, train: str, test: str) -> Path:
         """Windows in the official layout of AGE and CAGE."""

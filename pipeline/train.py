@@ -6,7 +6,6 @@ encoder.safetensors  the weights, once the training is done, and mean and covari
 log.jsonl            one line an epoch
 """
 
-import json
 import os
 import time
 from dataclasses import replace
@@ -14,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from gaitreid.pipeline import plugins, store
+from gaitreid.pipeline.checkpoints import DESCRIPTION, follow, read_description, start
 from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.files import replacing, write_text
+from gaitreid.pipeline.files import replacing
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
@@ -30,7 +29,7 @@ from gaitreid.reid.whiten import Moments
 
 MOMENTS = "vectors."  # before the names of the moments, beside the encoder's own tensors
 COHORT = 100
-WEIGHTS, CHECKPOINT, DESCRIPTION, LOG = "encoder.safetensors", "checkpoint.pt", "config.yaml", "log.jsonl"
+WEIGHTS = "encoder.safetensors"
 
 
 def is_trained(work: Work, name: str) -> bool:
@@ -59,18 +58,10 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
     folder = work.model(name)
     sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
     description = _description(work, config, sequences)
-    same = _read_description(folder) == description
-    if same and is_trained(work, name) and not overwrite:
+    state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, wait=wait_for_group)
+    if state is None:
         console.say(f"train: '{name}' is up to date")
         return folder
-    if resume and not (folder / CHECKPOINT).exists():
-        raise UsageError(f"--resume: there is no checkpoint in {folder}")
-    state = _load_checkpoint(folder) if resume or (same and not overwrite) else None
-    wait_for_group()  # under torchrun: until every process has seen the folder as it was
-    (folder / WEIGHTS).unlink(missing_ok=True)
-    if state is None:
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-    write_text(folder / DESCRIPTION, yaml.safe_dump(description, sort_keys=False))
     _run(folder, config, sequences, state, description, name, console)
     wait_for_group()
     return folder
@@ -104,7 +95,7 @@ def describe(folder: Path) -> tuple[dict[str, Any], Skeleton]:
     Raises:
         FormatError: the folder holds no model.
     """
-    description = _read_description(folder)
+    description = read_description(folder)
     if not description:
         raise FormatError(f"{folder}: has no {DESCRIPTION}: train the model again")
     return description, skeleton_of(description)
@@ -134,7 +125,7 @@ def _run(
     folder: Path,
     config: Config,
     sequences: Sequences,
-    state: dict[str, Any] | None,
+    state: dict[str, Any],
     description: dict[str, Any],
     name: str,
     console: Console,
@@ -150,35 +141,27 @@ def _run(
     encoder = _build(description)
     where = device(config.device)
     chosen = _chosen_windows(sequences, config)
-    log = _read_log(folder, state["epoch"]) if state else []
     going_on = f", going on after epoch {state['epoch']}" if state else ""
     console.say(f"train: '{name}' on {chosen.sum()} windows, {config.train.epochs} epochs, {where}{going_on}")
     began = time.monotonic()
-    with console.progress("train", config.train.epochs, "epochs") as progress:
-        for epoch, losses, snapshot in epochs(
-            encoder,
-            sequences.xyz,
-            sequences.start[chosen],
-            sequences.window_track[chosen],
-            config.train,
-            where,
-            config.seed,
-            state,
-            subject=_classes(sequences, description["subjects"])[chosen],
-        ):
-            log.append(json.dumps({"epoch": epoch, **losses}))
-            if is_first():
-                _save_checkpoint(folder, snapshot())
-                write_text(folder / LOG, "\n".join(log) + "\n")
-            words = " ".join(f"{key} {value:.4g}" for key, value in losses.items())
-            console.detail(f"epoch {epoch}: {words}")
-            progress(epoch, words)
+    passes = epochs(
+        encoder,
+        sequences.xyz,
+        sequences.start[chosen],
+        sequences.window_track[chosen],
+        config.train,
+        where,
+        config.seed,
+        state,
+        subject=_classes(sequences, description["subjects"])[chosen],
+    )
+    loss = follow(folder, passes, config.train.epochs, state, console, writes=is_first())
     if not is_first():
         return
     set_precision(encoder, torch.float32)
     vectors = encode(encoder, sequences.xyz, sequences.start[chosen], sequences.length, "mean", config.encode.batch, where)
     _save_weights(folder, encoder, replace(moments(vectors), cohort=_cohort(sequences, chosen, vectors)))
-    console.say(f"train: '{name}' done in {time.monotonic() - began:.0f} s, loss {json.loads(log[-1])['loss']:.4g}")
+    console.say(f"train: '{name}' done in {time.monotonic() - began:.0f} s, loss {loss:.4g}")
 
 
 def _cohort(sequences: Sequences, chosen: BoolArray, vectors: FloatArray) -> FloatArray | None:
@@ -209,14 +192,6 @@ def _description(work: Work, config: Config, sequences: Sequences) -> dict[str, 
         "sequences": {"config": facts["config"], "made_from": facts["made_from"]},
         "subjects": sorted(set(sequences.subject[chosen].tolist()) - {""}),
     }
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def skeleton_of(description: dict[str, Any]) -> Skeleton:
@@ -262,44 +237,22 @@ def _subject_windows(sequences: Sequences, subjects: str | None) -> BoolArray:
     """
     chosen = np.ones(len(sequences.start), dtype=np.bool_)
     if subjects:
-        wanted = [_is_subject(part.strip()) for part in subjects.split(",")]
-        track = np.array([any(matches(s) for matches in wanted) for s in sequences.subject.tolist()], dtype=np.bool_)
+        track = np.array([is_named(s, subjects) for s in sequences.subject.tolist()], dtype=np.bool_)
         chosen = track[sequences.window_track]
     if not chosen.any():
         raise EmptyError(f"no windows of subjects {subjects}: there are {', '.join(sorted(set(sequences.subject.tolist())))}")
     return chosen
 
 
-def _is_subject(part: str) -> Any:
-    low, dash, high = part.partition("-")
-    if dash and low.isdigit() and high.isdigit():
-        return lambda subject: subject.isdigit() and int(low) <= int(subject) <= int(high)
-    return lambda subject: subject == part
-
-
-def _read_log(folder: Path, epochs: int) -> list[str]:
-    path = folder / LOG
-    return path.read_text(encoding="utf-8").splitlines()[:epochs] if path.exists() else []
-
-
-def _load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    import torch
-
-    path = folder / CHECKPOINT
-    if not path.exists():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises anything at all on a damaged file
-        raise FormatError(f"{path}: cannot be read ({type(error).__name__}); delete it to train from the beginning") from error
-    return state
-
-
-def _save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    import torch
-
-    with replacing(folder / CHECKPOINT) as temporary:
-        torch.save(state, temporary)
+def is_named(subject: str, subjects: str) -> bool:
+    """Whether a subject is among `001-074,080`: texts, or ranges of numbers."""
+    for part in subjects.split(","):
+        low, dash, high = part.strip().partition("-")
+        if subject == part.strip():
+            return True
+        if dash and low.isdigit() and high.isdigit() and subject.isdigit() and int(low) <= int(subject) <= int(high):
+            return True
+    return False
 
 
 def _save_weights(folder: Path, encoder: Any, moments: Moments) -> None:

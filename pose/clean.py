@@ -71,7 +71,7 @@ def outliers(points: FloatArray, threshold: float, width: int = 5) -> BoolArray:
     Returns:
         (T, J).
     """
-    distance = np.linalg.norm(points - median_filter(_bridged(points), size=(width, 1, 1), mode="nearest"), axis=-1)
+    distance = np.linalg.norm(points - median_filter(bridged(points), size=(width, 1, 1), mode="nearest"), axis=-1)
     distance[np.isnan(distance)] = 0
     scale = 1.4826 * np.median(distance, axis=0)
     # A smooth joint hardly leaves its running median but where it turns round, which is no outlier: a tenth of the body is.
@@ -80,8 +80,8 @@ def outliers(points: FloatArray, threshold: float, width: int = 5) -> BoolArray:
     return found
 
 
-def _bridged(points: FloatArray) -> FloatArray:
-    """All gaps interpolated, however long, so that a running median can pass them: (T, J, C)."""
+def bridged(points: FloatArray) -> FloatArray:
+    """All gaps of (T, ...) bridged by lines, however long; 0 where nothing was ever seen."""
     result = points.copy()
     flat = result.reshape(len(points), -1)
     index = np.arange(len(points))
@@ -89,6 +89,11 @@ def _bridged(points: FloatArray) -> FloatArray:
         seen = np.isfinite(column)
         column[:] = np.interp(index, index[seen], column[seen]) if seen.any() else 0.0
     return result
+
+
+def found(points: FloatArray) -> BoolArray:
+    """Which joints are not missing: (..., J, C) to (..., J)."""
+    return np.asarray(np.isfinite(points).all(axis=-1), dtype=np.bool_)
 
 
 def runs(present: BoolArray) -> list[tuple[int, int]]:

@@ -3,6 +3,7 @@
 Camera axes are x right, y down, z away from the camera. Body axes are x to the walker's left, y up, z forward.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -105,8 +106,27 @@ def resize(xyz: FloatArray, skeleton: Skeleton, lengths: FloatArray) -> FloatArr
     for (parent, child), length in zip(skeleton.edges, lengths, strict=True):
         bone = xyz[:, child] - xyz[:, parent]
         size = np.linalg.norm(bone, axis=-1, keepdims=True)
-        result[:, child] = result[:, parent] + np.divide(bone, size, out=np.zeros_like(bone), where=size > 0) * length
+        result[:, child] = result[:, parent] + np.divide(bone, size, out=np.zeros_like(bone), where=size != 0) * length
     return result
+
+
+def steadied(xyz: FloatArray, skeleton: Skeleton) -> FloatArray:
+    """The same movements with one length of every bone throughout, the same on both sides: its median.
+
+    Bones that close a loop of the skeleton (such as between the shoulders) follow from the others.
+
+    Args:
+        xyz: (T, J, 3), NaN is missing.
+    """
+    tree, reached = [], {skeleton.edges[0][0]} if skeleton.edges else set()
+    for parent, child in skeleton.edges:
+        if child not in reached:
+            tree.append((parent, child))
+            reached |= {parent, child}
+    twin = skeleton.mirror()
+    lengths = {bone: _median(np.linalg.norm(xyz[:, bone[1]] - xyz[:, bone[0]], axis=-1)) for bone in tree}
+    pairs = [(lengths[a, b], lengths.get((twin[a], twin[b]), lengths[a, b])) for a, b in tree]
+    return resize(xyz, replace(skeleton, edges=tuple(tree)), np.array(pairs).mean(axis=1))
 
 
 def _length(xyz: FloatArray, skeleton: Skeleton, a: str, b: str) -> float:

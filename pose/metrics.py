@@ -20,6 +20,37 @@ def mpjpe(found: FloatArray, truth: FloatArray, root: int = 0) -> float:
     return float(np.nanmean(aligned))
 
 
+def nmpjpe(found: FloatArray, truth: FloatArray, root: int = 0) -> float:
+    """Mean per-joint position error after aligning the root joint and the best scale of every frame (Rhodin et al., CVPR 2018).
+
+    Args:
+        found, truth: (T, J, 3) in one unit; joints missing in either are left out.
+    """
+    a, b = found - found[:, root : root + 1], truth - truth[:, root : root + 1]
+    return float(np.nanmean(joint_errors(scaled(a, b), b)))
+
+
+def scaled(found: FloatArray, truth: FloatArray) -> FloatArray:
+    """Poses (T, J, 3) brought to the size of the truth, frame by frame: the scale with the least squares about the origin."""
+    both = np.isfinite(found) & np.isfinite(truth)
+    products, squares = (np.where(both, x, 0).sum(axis=(1, 2)) for x in (found * truth, found**2))
+    factor = np.divide(products, squares, out=np.ones_like(products), where=squares > 0)
+    return np.asarray(factor[:, None, None] * found)
+
+
+def velocity_error(found: FloatArray, truth: FloatArray, rate: float, root: int = 0) -> float:
+    """Mean per-joint velocity error (Pavllo et al., CVPR 2019) after aligning the root joint.
+
+    Args:
+        found, truth: (T, J, 3) in one unit, whose frames follow one another `rate` times a second.
+
+    Returns:
+        In units a second.
+    """
+    a, b = found - found[:, root : root + 1], truth - truth[:, root : root + 1]
+    return float(np.nanmean(joint_errors(np.diff(a, axis=0), np.diff(b, axis=0)))) * rate
+
+
 def pmpjpe(found: FloatArray, truth: FloatArray) -> float:
     """Mean per-joint position error after the best similarity of every frame (protocol 2; Procrustes).
 

@@ -158,7 +158,8 @@ SKELETONS = {s.name: s for s in (BLAZEPOSE33, COCO17, COCO18, BODY25, HALPE26, H
 
 # Joints built from others where a source lacks them; an alternative is used when all its joints can be had.
 # The head top lies beyond the ears by about half the distance from the shoulders to the ears; the neck a fifth of that
-# distance above the shoulders. A skull is a point between the ears. A foot is the tip of the big toe.
+# distance above the shoulders. A skull is a point between the ears. A foot is the tip of the big toe. Hands go on where
+# forearms end.
 DERIVED: dict[str, tuple[dict[str, float], ...]] = {
     "pelvis": ({"left_hip": 0.5, "right_hip": 0.5},),
     "thorax": ({"left_shoulder": 0.5, "right_shoulder": 0.5},),
@@ -171,11 +172,13 @@ DERIVED: dict[str, tuple[dict[str, float], ...]] = {
     ),
     "neck": ({"left_ear": 0.1, "right_ear": 0.1, "left_shoulder": 0.4, "right_shoulder": 0.4}, {"thorax": 1.0}),
     "nose": ({"neck": 0.5, "head": 0.5},),
-    "left_hand": ({"left_index": 0.5, "left_pinky": 0.5},),
-    "right_hand": ({"right_index": 0.5, "right_pinky": 0.5},),
-    "left_hand_tip": ({"left_index": 1.0},),
-    "right_hand_tip": ({"right_index": 1.0},),
+    "left_hand": ({"left_index": 0.5, "left_pinky": 0.5}, {"left_wrist": 1.35, "left_elbow": -0.35}),
+    "right_hand": ({"right_index": 0.5, "right_pinky": 0.5}, {"right_wrist": 1.35, "right_elbow": -0.35}),
+    "left_hand_tip": ({"left_index": 1.0}, {"left_wrist": 1.7, "left_elbow": -0.7}),
+    "right_hand_tip": ({"right_index": 1.0}, {"right_wrist": 1.7, "right_elbow": -0.7}),
+    "left_thumb": ({"left_wrist": 1.45, "left_elbow": -0.45},),
     "left_foot": ({"left_big_toe": 1.0},),
+    "right_thumb": ({"right_wrist": 1.45, "right_elbow": -0.45},),
     "right_foot": ({"right_big_toe": 1.0},),
     "left_big_toe": ({"left_foot": 1.0},),
     "right_big_toe": ({"right_foot": 1.0},),

@@ -46,7 +46,7 @@ class MMPose:
                 f"mmpose:{built.name} is a {type(built.model).__name__}, which lifts no tracks: name a body_3d model"
             )
         data = built.config["test_dataloader"]["dataset"]
-        self._model, self._name = built.model, built.name
+        self._model, self._name, self._device = built.model, built.name, device
         self._meta, self._pipeline = _prepared(data, built.name)
         self._skeleton = skeleton(self._meta, built.name)
         self._each = not data.get("multiple_target")  # one pose a window, or one for each of its frames
@@ -79,28 +79,39 @@ class MMPose:
     def _infer(self, xy: FloatArray, index: IntArray) -> Iterator[FloatArray]:
         """Windows (N, L) of frames in batches: poses (n, J, 3), or (n, L, J, 3) where the model gives one a frame."""
         import torch
-        from mmengine.dataset import pseudo_collate
+        from mmpose.structures import PoseDataSample
 
+        inputs, facts = self._normalised(xy, index.shape[1])
         size = max(1, FRAMES // index.shape[1])
         for first in range(0, len(index), size):
-            samples = [self._sample(xy[frames]) for frames in index[first : first + size]]
+            chosen = inputs[torch.from_numpy(index[first : first + size])]
+            if self._each:
+                chosen = chosen.transpose(1, 2)  # (n, L, 2 J) -> (n, 2 J, L)
+            samples = [PoseDataSample(metainfo=facts) for _ in chosen]
             with openmmlab.quiet(), torch.inference_mode():
-                found = self._model.test_step(pseudo_collate(samples))
+                found = self._model.predict(chosen.to(self._device), samples)
             yield np.stack([np.asarray(sample.pred_instances.keypoints)[0] for sample in found])
 
-    def _sample(self, xy: FloatArray) -> Any:
-        """A window (L, J, 2), normalised by the configuration's own codec. What it asks for of the truth is put to zero."""
-        length, joints = xy.shape[:2]
-        poses = 1 if self._each else length
+    def _normalised(self, xy: FloatArray, length: int) -> tuple[Any, dict[str, Any]]:
+        """A whole track (T, J, 2) as the configuration's own codec has it, frames first, and what a window's decoding needs.
+
+        Codecs treat each frame by itself, so that windows can be cut afterwards. What they ask for of the truth is put to zero.
+        """
+        frames, joints = xy.shape[:2]
+        poses = 1 if self._each else frames
         facts = {
             "keypoints": xy.astype(np.float32),
-            "keypoints_visible": np.ones((length, joints), np.float32),
+            "keypoints_visible": np.ones((frames, joints), np.float32),
             "lifting_target": np.zeros((poses, joints, 3), np.float32),
             "lifting_target_visible": np.ones((poses, joints, 1), np.float32),
-            "factor": np.zeros(length, np.float32),
+            "factor": np.zeros(frames, np.float32),
             "camera_param": {"w": SIDE, "h": SIDE},
         }
-        return self._pipeline({**facts, **self._meta})
+        packed = self._pipeline({**facts, **self._meta})
+        decoding = packed["data_samples"].metainfo
+        if "factor" in decoding:
+            decoding["factor"] = decoding["factor"][:length]  # the same for all frames
+        return packed["inputs"].T if self._each else packed["inputs"], decoding
 
 
 def placed(xy: FloatArray, middle: FloatArray, size: float) -> FloatArray:

@@ -11,6 +11,8 @@ from gaitreid.pose.skeleton import Skeleton, remap
 class World:
     """Fulfils `gaitreid.pose.lift.Lifter`."""
 
+    rigid = False
+
     def lift(self, track: Track2D, target: Skeleton) -> tuple[FloatArray, FloatArray]:
         """See `Lifter.lift`.
 

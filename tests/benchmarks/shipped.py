@@ -16,6 +16,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from gaitreid.pipeline import store
+from gaitreid.pipeline.checkpoints import DESCRIPTION
 from gaitreid.pipeline.config import load
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import sha256
@@ -24,7 +25,7 @@ from gaitreid.pipeline.labels import FIELDS
 from gaitreid.pipeline.session import Session
 from gaitreid.pipeline.shipped import NAME, folder
 from gaitreid.pipeline.synth import SynthConfig, synth
-from gaitreid.pipeline.train import DESCRIPTION, WEIGHTS
+from gaitreid.pipeline.train import WEIGHTS
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.records import Track3D
 from gaitreid.pose.skeleton import H36M17, Skeleton, mapping

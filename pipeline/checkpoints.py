@@ -1,0 +1,101 @@
+"""The folder of a model in training, `models/NAME/`: what it is, where it stands, and going on from there."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.files import replacing, write_text
+from gaitreid.pose.errors import FormatError, UsageError
+
+CHECKPOINT, DESCRIPTION, LOG = "checkpoint.pt", "config.yaml", "log.jsonl"
+Epoch = tuple[int, dict[str, float], Callable[[], dict[str, Any]]]
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What is trained there; empty where nothing is."""
+    try:
+        found = yaml.safe_load((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def start(
+    folder: Path,
+    weights: str,
+    description: dict[str, Any],
+    *,
+    resume: bool,
+    overwrite: bool,
+    wait: Callable[[], None] = lambda: None,
+) -> dict[str, Any] | None:
+    """Make a folder ready for training: what was done of the same training stays, anything else goes.
+
+    Args:
+        weights: name of the file that is there once the training is done.
+        resume: go on from the last checkpoint even if the description differs.
+        wait: is called when the folder has been looked at and before it is changed.
+
+    Returns:
+        The snapshot to go on from, empty to begin with; None where the same training is done.
+
+    Raises:
+        UsageError: there is nothing to resume.
+    """
+    same = read_description(folder) == description
+    if same and (folder / weights).exists() and not overwrite:
+        return None
+    if resume and not (folder / CHECKPOINT).exists():
+        raise UsageError(f"--resume: there is no checkpoint in {folder}")
+    state = _load(folder / CHECKPOINT) if resume or (same and not overwrite) else {}
+    wait()
+    (folder / weights).unlink(missing_ok=True)
+    if not state:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    write_text(folder / DESCRIPTION, yaml.safe_dump(description, sort_keys=False))
+    return state
+
+
+def follow(
+    folder: Path, epochs: Iterable[Epoch], total: int, state: dict[str, Any], console: Console, *, writes: bool = True
+) -> float:
+    """Run a training to its end, with a checkpoint and a line in the log after every epoch; the last loss."""
+    log = _read_log(folder, state["epoch"]) if state else []
+    with console.progress("train", total, "epochs") as progress:
+        for epoch, losses, snapshot in epochs:
+            log.append(json.dumps({"epoch": epoch, **losses}))
+            if writes:
+                _save(folder / CHECKPOINT, snapshot())
+                write_text(folder / LOG, "\n".join(log) + "\n")
+            words = " ".join(f"{key} {value:.4g}" for key, value in losses.items())
+            console.detail(f"epoch {epoch}: {words}")
+            progress(epoch, words)
+    return float(json.loads(log[-1])["loss"])
+
+
+def _read_log(folder: Path, epochs: int) -> list[str]:
+    path = folder / LOG
+    return path.read_text(encoding="utf-8").splitlines()[:epochs] if path.exists() else []
+
+
+def _load(path: Path) -> dict[str, Any]:
+    import torch
+
+    if not path.exists():
+        return {}
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises anything at all on a damaged file
+        raise FormatError(f"{path}: cannot be read ({type(error).__name__}); delete it to train from the beginning") from error
+    return state
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
+    import torch
+
+    with replacing(path) as temporary:
+        torch.save(state, temporary)

@@ -1,0 +1,122 @@
+"""Stage: walks in 3D to a lifter in `models/NAME/`: the network of `tcn`, or the library of `matching`.
+
+config.yaml          the settings, and the files of motion capture by SHA-256
+checkpoint.pt        state of the training after the last whole epoch; read with weights_only, so it cannot run code
+lifter.safetensors   the weights of `tcn`, or library.safetensors, the poses of `matching`
+log.jsonl            one line an epoch
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gaitreid.pipeline.checkpoints import follow, start
+from gaitreid.pipeline.config import Config, as_dict
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.files import replacing
+from gaitreid.pipeline.motions import find, read, sources
+from gaitreid.pipeline.train import device, is_named
+from gaitreid.pipeline.work import Work
+from gaitreid.pose.errors import EmptyError, UsageError
+from gaitreid.pose.lifters.motions import Motion, from_walker
+
+LIFTERS = ("lifter", "matching")  # as `gaitreid train --model` has them
+WALKS, SECONDS = 60, 2.4  # of made-up walkers in a library without files
+
+
+def train(work: Work, config: Config, name: str, console: Console, *, resume: bool = False, overwrite: bool = False) -> Path:
+    """Train a lifter, or make a library; where the same training was cut off it goes on, where it is done nothing happens.
+
+    Returns:
+        The model's folder, for `gaitreid lift --lifter tcn:FOLDER` or `matching:FOLDER`.
+
+    Raises:
+        UsageError: a file does not exist, or has no feet; or there is nothing to resume.
+        EmptyError: the files hold no walk.
+        FormatError: a file is no walk in 3D.
+    """
+    files = find(config.lifter.motions)
+    motions = chosen(read(files), config.train.subjects) if files else []
+    folder = work.model(name)
+    description = {
+        "model": config.train.model,
+        "options": as_dict(config.lifter) | {"motions": sources(files)},
+        "seed": config.seed,
+        "subjects": sorted({motion.subject for motion in motions}),
+    }
+    make = _library if config.train.model == "matching" else _network
+    if make(folder, description, motions, config, console, resume, overwrite):
+        console.say(f"train: use it with --lifter {'matching' if make is _library else 'tcn'}:{folder}")
+    else:
+        console.say(f"train: '{name}' is up to date")
+    return folder
+
+
+def chosen(motions: list[Motion], subjects: str | None) -> list[Motion]:
+    """The walks of some subjects, named as `train.subjects` has them.
+
+    Raises:
+        EmptyError: nobody of these is there.
+    """
+    kept = [motion for motion in motions if not subjects or is_named(motion.subject, subjects)]
+    if not kept:
+        raise EmptyError(f"no walks of subjects {subjects}: there are {', '.join(sorted({m.subject for m in motions}))}")
+    return kept
+
+
+def _library(
+    folder: Path,
+    description: dict[str, Any],
+    motions: list[Motion],
+    config: Config,
+    console: Console,
+    resume: bool,
+    overwrite: bool,
+) -> bool:
+    from safetensors.numpy import save_file
+
+    from gaitreid.pose.lifters.matching import LIBRARY, poses
+
+    if start(folder, LIBRARY, description, resume=resume, overwrite=overwrite) is None:
+        return False
+    found = poses(motions or [from_walker(config.seed, n, SECONDS) for n in range(WALKS)])
+    with replacing(folder / LIBRARY) as temporary:
+        save_file({"poses": np.ascontiguousarray(found)}, temporary)
+    console.say(f"train: a library of {len(found)} poses of {len(description['subjects']) or WALKS} people")
+    return True
+
+
+def _network(
+    folder: Path,
+    description: dict[str, Any],
+    motions: list[Motion],
+    config: Config,
+    console: Console,
+    resume: bool,
+    overwrite: bool,
+) -> bool:
+    import torch
+    from safetensors.torch import save_file
+
+    from gaitreid.pose.lifters.tcn import WEIGHTS, Net
+    from gaitreid.pose.lifters.training import train as epochs
+
+    if any(not np.isfinite(motion.xyz).all() for motion in motions):
+        raise UsageError(
+            "lifter.motions: the lifter learns feet and head too: there are joints missing (a library does without feet)"
+        )
+    state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite)
+    if state is None:
+        return False
+    torch.manual_seed(config.seed)
+    net, where, began = Net(config.lifter.width), device(config.device), time.monotonic()
+    console.say(
+        f"train: a lifter from {len(motions)} walks of {len(description['subjects'])} people and rendered walkers, {where}"
+    )
+    follow(folder, epochs(net, motions, config.lifter, where, config.seed, state), config.lifter.epochs, state, console)
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}, temporary)
+    console.say(f"train: done in {time.monotonic() - began:.0f} s")
+    return True
