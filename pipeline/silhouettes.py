@@ -94,7 +94,7 @@ def import_one(job: Job) -> Outcome:
     """Runs in a worker: one folder to its file."""
     files = sorted(job.folder.glob("*.png"))
     try:
-        masks = {_frame(file, place): _mask(file) for place, file in enumerate(files)}
+        masks = {frame: _mask(file) for frame, file in zip(_frames(files), files, strict=True)}
     except ItemError as error:
         return Outcome(job.stem, error.reason, str(error))
     kept = {frame: mask for frame, mask in sorted(masks.items()) if mask is not None}
@@ -113,10 +113,11 @@ def import_one(job: Job) -> Outcome:
     return Outcome(job.stem, "", f"{len(kept)} silhouettes of {len(files)} pictures")
 
 
-def _frame(file: Path, place: int) -> int:
-    """The number that the file's name ends with, else its place."""
-    number = re.search(r"(\d{1,9})$", file.stem)
-    return int(number[1]) if number else place
+def _frames(files: list[Path]) -> list[int]:
+    """The numbers that the files' names end with, where all have one of their own; else their places."""
+    found = [re.search(r"(\d{1,9})$", file.stem) for file in files]
+    numbers = [int(number[1]) for number in found if number]
+    return numbers if len(set(numbers)) == len(files) else list(range(len(files)))
 
 
 def _mask(file: Path) -> ByteArray | None:

@@ -351,6 +351,17 @@ def test_silhouettes_that_fail_are_named(work: Path, tmp_path: Path) -> None:
     assert (facts["subject"], facts["condition"], facts["number"], facts["view"]) == ("1", "nm", "01", "000")
 
 
+@pytest.mark.parametrize(("names", "frames"), [(("a10", "a9"), [9, 10]), (("a1", "b1"), [0, 1]), (("a", "b7"), [0, 1])])
+def test_frames_of_silhouettes(work: Path, tmp_path: Path, names: tuple[str, ...], frames: list[int]) -> None:
+    folder = tmp_path / "S/1/nm-01/000"
+    folder.mkdir(parents=True)
+    for name in names:
+        cv2.imwrite(str(folder / f"{name}.png"), blob(0))
+    gaitreid("import", "silhouettes", "S", "--jobs", 1)
+    found = store.read(work / "silhouettes/1-nm-01-000.h5", "silhouettes", Silhouettes, "/tracks/000001")
+    assert found.frame.tolist() == frames
+
+
 def test_pickles_of_opengait_are_not_read(work: Path, tmp_path: Path) -> None:
     (tmp_path / "CASIA-B-pkl/001/nm-01/000").mkdir(parents=True)
     (tmp_path / "CASIA-B-pkl/001/nm-01/000/000.pkl").write_bytes(b"\x80\x04.")
