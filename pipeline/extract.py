@@ -10,7 +10,7 @@ from pathlib import Path
 from gaitreid.pipeline import plugins, store
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import sha256
-from gaitreid.pipeline.jobs import Failure, Summary, each
+from gaitreid.pipeline.jobs import Failure, Summary, cores, each
 from gaitreid.pipeline.labels import FIELDS, Labeller, Labels
 from gaitreid.pipeline.work import Work, is_current, provenance
 from gaitreid.pose.detect import NETWORKS
@@ -27,7 +27,12 @@ VIDEO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class Job:
-    """One video to do; travels to a worker process."""
+    """One video to do; travels to a worker process.
+
+    Attributes:
+        device: auto, cpu, cuda or cuda:N.
+        threads: of torch in the worker; 0: as many as torch likes.
+    """
 
     video: Path
     stem: str
@@ -36,6 +41,7 @@ class Job:
     labels: Labels
     overwrite: bool
     device: str = "auto"
+    threads: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,8 @@ def extract(
         EmptyError: there is no video, or none gave a track.
     """
     named = stems(find_videos(videos))
-    tasks = [Job(video, stem, work, config, labeller(video), overwrite, device) for stem, video in named.items()]
+    threads = max(1, cores() // jobs) if jobs > 1 else 0  # each worker would take all cores for itself
+    tasks = [Job(video, stem, work, config, labeller(video), overwrite, device, threads) for stem, video in named.items()]
     summary, tracks, width = Summary(), 0, max(map(len, named))
     with console.progress("extract", len(tasks), "videos") as progress:
         for count, outcome in enumerate(each(extract_one, tasks, jobs), 1):
@@ -140,7 +147,7 @@ def extract_one(job: Job) -> Outcome:
         if kept:
             return kept
     try:
-        extraction = extract_video(job.video, job.config, estimators(job.config, job.config.silhouettes, job.device))
+        extraction = extract_video(job.video, job.config, estimators(job.config, job.config.silhouettes, job.device, job.threads))
     except ItemError as error:
         _write_nothing(job, target, digest, error)
         return Outcome(job.stem, error.reason, f"{error.reason}: {error}", 0, False)
@@ -149,19 +156,24 @@ def extract_one(job: Job) -> Outcome:
     return Outcome(job.stem, reason, _line(extraction), len(extraction.tracks), False)
 
 
-def estimators(config: ExtractConfig, masks: bool, device: str = "auto") -> Estimators:
+def estimators(config: ExtractConfig, masks: bool, device: str = "auto", threads: int = 0) -> Estimators:
     """Those of this worker, which stay from video to video.
 
     Args:
         device: auto, cpu, cuda or cuda:N.
+        threads: of torch; 0: as many as it likes.
 
     Raises:
         UsageError: there are none of this name, what they need is not here, or there is no such device.
     """
     if config.pose == "mediapipe" and config.detector.partition(":")[0] not in NETWORKS:
         return _estimators(config.pose, masks, "cpu", False)  # without importing torch, which takes seconds
+    import torch
+
     from gaitreid.pipeline.train import device as resolve
 
+    if threads:
+        torch.set_num_threads(threads)
     return _estimators(config.pose, masks, str(resolve(device)), config.trust_config)
 
 

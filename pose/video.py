@@ -1,7 +1,7 @@
 """Videos to upright frames, one at a time."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Full, Queue
@@ -68,7 +68,7 @@ def frames(path: Path, max_fps: float = 30.0) -> tuple[VideoInfo, Iterator[Frame
     return info, _rest(capture, first, fps, step)
 
 
-def ahead(items: Iterator[Item], size: int) -> Iterator[Item]:
+def ahead(items: Iterator[Item], size: int) -> Generator[Item, None, None]:
     """The same items, made in a thread while those before them are worked on; at most `size` wait.
 
     What goes wrong while they are made is raised here.

@@ -30,7 +30,7 @@ from gaitreid.pose.skeleton import H36M17, remap
 from gaitreid.pose.video import frames
 
 BASE = "rtmpose-t_8xb256-420e_coco-256x192"
-WIDTH, HEIGHT = 96, 128  # of the crops that the network sees
+WIDTH, HEIGHT, BATCH = 64, 96, 16  # of the crops that the network sees
 TARGET = 5.0  # pixels
 EVERY = 5  # frames of a training video of which one is used
 PAD = 0.05  # of the height of the joints, by which a person is larger, as in `pose.extract.keypoint_box`
@@ -49,7 +49,9 @@ def main() -> None:
     options = parser.parse_args()
     videos = options.work / "videos"
     _gaitreid("synth", str(videos), "--subjects", str(options.subjects), "--views", options.views, "--set", "synth.numbers=1")
-    every = sorted(videos.glob("[0-9]*.avi"))
+    views = {f"{int(view):03d}" for view in options.views.split(",")}
+    found = sorted(video for video in videos.glob("[0-9]*.avi") if video.stem[-3:] in views)
+    every = [video for video in found if int(video.stem[:3]) <= options.subjects]  # an earlier run may have left more
     held_out = {f"{n:03d}" for n in range(options.subjects - options.held_out + 1, options.subjects + 1)}
     tests = [video for video in every if video.stem[:3] in held_out]
     began = time.perf_counter()
@@ -79,7 +81,7 @@ def write_dataset(videos: list[Path], folder: Path) -> int:
     for video in videos:
         for index, image, xy in _frames(video):
             number = len(images) + 1
-            name = f"{video.stem}-{index:04d}.png"
+            name = f"{video.stem}-{index:04d}.jpg"
             cv2.imwrite(str(folder / "images" / name), image)
             images.append({"id": number, "file_name": name, "width": image.shape[1], "height": image.shape[0]})
             low, high = xy.min(axis=0), xy.max(axis=0)
@@ -142,7 +144,7 @@ def metainfo() -> dict[str, Any]:
 def configure(work: Path, epochs: int, workers: int = 0) -> Any:
     """RTMPose-t of mmpose's zoo for smaller pictures and these joints, and a short training."""
     config, _ = openmmlab.load_config("mmpose", BASE)
-    codec = {**config.codec, "input_size": (WIDTH, HEIGHT), "sigma": (3.0, 3.5)}
+    codec = {**config.codec, "input_size": (WIDTH, HEIGHT), "sigma": (2.5, 2.8)}
     config.codec = codec
     config.model.backbone.update(norm_cfg={"type": "BN"}, init_cfg=None, widen_factor=0.25)
     config.model.head.update(
@@ -166,7 +168,7 @@ def configure(work: Path, epochs: int, workers: int = 0) -> Any:
         "pipeline": [{"type": "LoadImage"}, crop[0], {"type": "RandomFlip"}, varied, crop[1], *tail],
     }
     config.train_dataloader = {
-        "batch_size": 32,
+        "batch_size": BATCH,
         "num_workers": workers,
         "drop_last": True,
         "sampler": {"type": "DefaultSampler", "shuffle": True},
@@ -177,7 +179,7 @@ def configure(work: Path, epochs: int, workers: int = 0) -> Any:
     for unused in ("val_dataloader", "val_evaluator", "val_cfg", "test_evaluator", "test_cfg", "custom_hooks"):
         config.pop(unused, None)
     config.train_cfg = {"by_epoch": True, "max_epochs": epochs, "val_interval": epochs + 1}
-    config.optim_wrapper.optimizer.lr = 1.5e-3
+    config.optim_wrapper.optimizer.lr = 1e-3
     config.param_scheduler = [
         {"type": "LinearLR", "start_factor": 0.01, "by_epoch": False, "begin": 0, "end": 50},
         {"type": "CosineAnnealingLR", "eta_min": 2e-5, "T_max": epochs, "by_epoch": True, "convert_to_iter_based": True},

@@ -221,6 +221,7 @@ class Together(BatchEstimator):
 def together(path, **settings):
     estimators = Estimators(Together)
     result = extract(path, ExtractConfig(**{"detector": "motion", **settings}), estimators)
+    assert isinstance(estimators.shared, Together)
     return result, estimators.shared.asked
 
 

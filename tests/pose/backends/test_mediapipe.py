@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import estimators
 import numpy as np
 import pytest
 
@@ -12,6 +15,11 @@ from gaitreid.pose.walker import walker
 def pictures() -> list[tuple[Image, np.ndarray]]:
     clip = list(scene([walker(0, 1)], "nm", 90, 1.6, (0, 1, 0, 1)))[10:22]
     return [(p.image, p.people[0].xy) for p in clip]
+
+
+@pytest.mark.parametrize("check", estimators.CHECKS)
+def test_conformance(check: estimators.Check, tmp_path: Path) -> None:
+    check(MediaPipe(), True, tmp_path)
 
 
 def test_the_person_is_found_and_the_mask_is_theirs(pictures: list[tuple[Image, np.ndarray]]) -> None:
