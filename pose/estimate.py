@@ -130,7 +130,7 @@ class EstimatorFactory(Protocol):
     has the parameters `device` (of torch: cpu, cuda, cuda:N) and `trust_config` is given these as well.
     """
 
-    def __call__(self, masks: bool) -> PoseEstimator:
+    def __call__(self, *, masks: bool) -> PoseEstimator:
         """A fresh estimator.
 
         Raises:
@@ -160,7 +160,7 @@ class Estimators:
             return self.shared
         if self._free:
             return self._free.pop()
-        made = self._factory(self._masks)
+        made = self._factory(masks=self._masks)
         if isinstance(made, BatchEstimator):
             self.shared = made
         return made

@@ -123,7 +123,7 @@ def find(package: str, name: str, *, trust: bool = False) -> Path:
         return known[name.removesuffix(".py")]
     path = Path(name).expanduser()
     if not path.is_file():
-        near = difflib.get_close_matches(name, known, 3, 0.4)
+        near = difflib.get_close_matches(name, known, 3, 0.4) or [other for other in known if name in other][:3]
         hint = f"did you mean {' or '.join(near)}?" if near else f"names are those of its model zoo, {len(known)} in all"
         raise UsageError(f"{package} has no configuration '{name}', and there is no such file: {hint}")
     if path.suffix != ".py":

@@ -25,6 +25,16 @@ def clip() -> list[Rendered]:
     return list(scene([walker(0, 1)], "nm", 90, 1.2, (0, 1, 0, 1)))
 
 
+def video(path: Path) -> Path:
+    """The same, as a file."""
+    height, width = clip()[0].image.shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (width, height))
+    for picture in clip():
+        writer.write(picture.image)
+    writer.release()
+    return path
+
+
 def box(rendered: Rendered) -> np.ndarray:
     """Of the one person in a picture, (4,)."""
     xy = rendered.people[0].xy
@@ -114,12 +124,7 @@ def sees_nobody_where_nobody_is(estimator: PoseEstimator, trained: bool, folder:
 
 def serves_extraction(estimator: PoseEstimator, trained: bool, folder: Path) -> None:
     """A whole video goes through; trained, it gives the one track that is there."""
-    path = folder / "walker.avi"
-    height, width = clip()[0].image.shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (width, height))
-    for picture in clip():
-        writer.write(picture.image)
-    writer.release()
+    path = video(folder / "walker.avi")
     lent = Estimators(lambda masks: estimator)
     tracks: tuple[Track2D, ...] = ()
     reason = ""

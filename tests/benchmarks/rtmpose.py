@@ -74,7 +74,12 @@ def main() -> None:
 
 
 def write_dataset(videos: list[Path], folder: Path) -> int:
-    """Frames and joints of videos in COCO's format; how many frames."""
+    """Frames and joints of videos in COCO's format, unless they are there; how many frames."""
+    info = {"videos": [video.name for video in videos], "every": EVERY}
+    if (folder / "train.json").exists():
+        there = json.loads((folder / "train.json").read_text())
+        if there["info"] == info:
+            return len(there["images"])
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -106,7 +111,7 @@ def write_dataset(videos: list[Path], folder: Path) -> int:
         "keypoints": list(H36M17.joints),
         "skeleton": [[a + 1, b + 1] for a, b in H36M17.edges],
     }
-    content = {"images": images, "annotations": annotations, "categories": [category]}
+    content = {"info": info, "images": images, "annotations": annotations, "categories": [category]}
     (folder / "train.json").write_text(json.dumps(content))
     return len(images)
 
