@@ -36,10 +36,15 @@ class MMPose:
 
         Args:
             argument: `CONFIG[,CHECKPOINT]`; see `gaitreid.pose.openmmlab.build`.
+            device: of torch, or auto.
 
         Raises:
             UsageError: see `gaitreid.pose.openmmlab.build`; or the model lifts nothing.
         """
+        if device == "auto":
+            import torch
+
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         built = _built(argument, device, trust_config)
         if type(built.model).__name__ != "PoseLifter":
             raise UsageError(

@@ -9,6 +9,7 @@ from scipy.signal import savgol_filter
 
 from gaitreid.pose import openmmlab
 from gaitreid.pose.errors import ItemError, UsageError
+from gaitreid.pose.lifters import mmpose
 from gaitreid.pose.lifters.mmpose import MMPose, blended, box, overlapping, placed, resampled, windows
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.skeleton import BLAZEPOSE33, CASIA14, COCO17, H36M17, Skeleton, remap
@@ -172,6 +173,16 @@ def test_joints_are_carried_over_by_name(small: Callable[[str], MMPose], skeleto
     np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+def test_the_device_may_be_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: len(asked) == 1)
+    monkeypatch.setattr(mmpose, "_built", lambda _, device, __: asked.append(device))
+    for device in ("auto", "auto", "cuda:1"):
+        with pytest.raises(AttributeError):  # nothing was built
+            MMPose("any", device)
+    assert asked == ["cpu", "cuda", "cuda:1"]
+
+
 def test_weights_that_are_not_here_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GAITREID_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -182,8 +193,6 @@ def test_weights_that_are_not_here_are_asked_for(tmp_path: Path, monkeypatch: py
 
 
 def test_a_model_of_2d_poses_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gaitreid.pose.lifters import mmpose
-
     other = openmmlab.Built("rtmpose", None, torch.nn.Linear(1, 1), {})
     monkeypatch.setattr(mmpose, "_built", lambda *_: other)
     with pytest.raises(UsageError, match="mmpose:rtmpose is a Linear, which lifts no tracks"):
