@@ -174,7 +174,7 @@ def test_joints_are_carried_over_by_name(small: Callable[[str], MMPose], skeleto
 
 
 def test_the_device_may_be_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    asked: list[str] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: len(asked) == 1)
     monkeypatch.setattr(mmpose, "_built", lambda _, device, __: asked.append(device))
     for device in ("auto", "auto", "cuda:1"):
