@@ -99,7 +99,7 @@ def examine(work: Path, device: str = "auto") -> Examination:
     """
     present = tuple(_presence(weight) for weight in weights.KNOWN.values())
     parts = (_python(), _packages(), _device(device), _video(), _work(work), _weights(present))
-    return Examination(tuple(finding for part in parts for finding in part), present)
+    return Examination(tuple(dict.fromkeys(finding for part in parts for finding in part)), present)
 
 
 def download(name: str, console: Console) -> Path:
@@ -213,26 +213,29 @@ def _later(version: str, tried: str | None) -> bool:
 
 def _device(asked: str) -> Iterator[Finding]:
     cores = f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
-    if asked == "cpu" or not _has_driver():
-        found = [] if asked == "cpu" else ["no CUDA driver"]
-    else:
-        import torch  # takes seconds, which only machines with a driver need to wait
-
-        found = [
-            f"cuda:{n} {facts.name}, {facts.total_memory / 2**30:.0f} GiB"
-            for n in range(torch.cuda.device_count())
-            for facts in [torch.cuda.get_device_properties(n)]
-        ]
-        if not found:
-            yield Finding(
-                "device",
-                f"a CUDA driver is here, but torch {torch.__version__} finds no device it can use",
-                "warning",
-                "run nvidia-smi; if it lists a GPU, install a torch that was built for its driver",
-            )
-    yield Finding("device", ", ".join([*found, cores]))
-    if asked.startswith("cuda") and not any(line.startswith("cuda") for line in found):
+    driver = asked != "cpu" and _has_driver()
+    try:
+        found = _gpus() if driver else []
+    except (ImportError, OSError) as error:
+        yield Finding(
+            "device", f"torch cannot be imported ({error})", "problem", "pip install --force-reinstall torch torchvision"
+        )
+        return
+    if driver and not found:
+        what = "a CUDA driver is here, but torch finds no device that it can use"
+        yield Finding(
+            "device", what, "warning", "run nvidia-smi; if it lists a GPU, install a torch that was built for its driver"
+        )
+    yield Finding("device", ", ".join([*(found or ["no GPU is used" if asked == "cpu" else "no CUDA device"]), cores]))
+    if asked.startswith("cuda") and not found:
         yield Finding("device", f"there is no CUDA device for --device {asked}", "problem", "--device cpu")
+
+
+def _gpus() -> list[str]:
+    import torch  # takes seconds, which only machines with a driver need to wait
+
+    facts = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
+    return [f"cuda:{n} {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB" for n, gpu in enumerate(facts)]
 
 
 def _has_driver() -> bool:

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -144,6 +145,11 @@ def test_optional_packages_that_are_missing_are_no_warning(monkeypatch: pytest.M
     assert "onnxscript (pip install 'gaitreid[onnx]')" in found.what
 
 
+def test_what_two_extras_ask_for_is_said_once() -> None:
+    said = [f.what for f in doctor.examine(Path("work"), "cpu").findings]
+    assert len(said) == len(set(said))
+
+
 def test_opencvs_headless_twin_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     real = metadata.version
 
@@ -223,8 +229,11 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [f.what.startswith("cuda:0 A card, 24 GiB, ") for f in doctor._device("auto")] == [True]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert [f.level for f in doctor._device("auto")] == ["warning", "fine"]
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert [f.level for f in doctor._device("auto")] == ["problem"]
     monkeypatch.setattr(doctor, "_has_driver", lambda: False)
     assert [f.level for f in doctor._device("cuda:0")] == ["fine", "problem"]
+    assert [f.what.startswith("no GPU is used") for f in doctor._device("cpu")] == [True]
 
 
 def test_a_download_is_kept_when_its_hash_is_right(kept: Path, toy: Weight) -> None:
