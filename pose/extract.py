@@ -28,7 +28,7 @@ from gaitreid.pose.video import Frame, Image, ahead, frames
 STEADY = 0.18  # seconds over which a person's velocity is averaged
 GROWTH = 1.6  # the most by which the size of a person changes from one frame to the next
 SAME = 0.75  # intersection over union of two crops in which a person is posed alike
-AHEAD = 32  # the most frames that are posed at once
+AHEAD, TOGETHER = 8, 16  # the most frames that are read ahead, and that are posed at once
 TURN_SECONDS, TURN_WAY = 0.4, 0.12  # a turn is this way forth and back, in body heights, each within this time
 
 
@@ -173,7 +173,7 @@ def _between_looks(sights: Iterable[Sight]) -> Iterator[list[Sight]]:
     group: list[Sight] = []
     for sight in sights:
         group.append(sight)
-        if sight.boxes is not None or len(group) == AHEAD:
+        if sight.boxes is not None or len(group) == TOGETHER:
             yield group
             group = []
     if group:
@@ -235,13 +235,15 @@ class Tracker:
 
     def _foresee(self, coming: Sequence[Frame]) -> None:
         """Pose those who are followed in frames to come, if the estimator can."""
+        if self._estimators.shared is None:
+            return
         pairs = [(person, frame) for person in self._active if person.followed for frame in coming]
         found = self._at_once([(frame.image, person.expected(frame.time)) for person, frame in pairs])
-        for (person, frame), seen in zip(pairs, found, strict=False):
+        for (person, frame), seen in zip(pairs, found, strict=True):
             person.foreseen[frame.index] = seen
 
     def _at_once(self, places: Sequence[tuple[Image, FloatArray]]) -> list[tuple[FloatArray, Estimate | None]]:
-        """Each box, and who was found in it, in one batch; nothing where the estimator takes one person at a time."""
+        """Each box, and who was found in it, in one batch."""
         shared = self._estimators.shared
         if shared is None or not places:
             return []
@@ -300,7 +302,7 @@ class Tracker:
     def _begin(self, boxes: FloatArray, frame: Frame) -> None:
         """Follow whoever is in proposed boxes (N, 4), unless they are followed already."""
         new = [box for box in boxes if not self._is_followed(box)]
-        found = self._at_once([(self._without_others(frame.image, box), box) for box in new])
+        found = self._at_once([(self._without_others(frame.image, box), box) for box in new if self._estimators.shared])
         for box, seen in zip_longest(new, found):
             if self._is_followed(box):  # by now
                 continue

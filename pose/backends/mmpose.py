@@ -90,6 +90,8 @@ class MMPose(BatchEstimator):
         if not len(xy):
             return None
         best = self._nearest(np.asarray(found.bboxes), np.asarray(found.scores)) if self._one_stage else 0
+        if not np.isfinite(xy[best]).all():
+            return None
         count = len(self.skeleton.joints)
         return Estimate(
             xy[best].astype(np.float32),

@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import estimators
@@ -132,3 +133,15 @@ def test_a_package_that_a_model_needs_is_named() -> None:
     config, _ = openmmlab.load_config("mmpose", "td-hm_ViTPose-small_8xb64-210e_coco-256x192")
     with pytest.raises(UsageError, match="needs the package mmpretrain"):
         openmmlab.construct("mmpose", config)
+
+
+def test_an_instance_that_is_nowhere_is_nobody(rtmpose: MMPose, monkeypatch: pytest.MonkeyPatch) -> None:
+    xy = np.zeros((1, 17, 2), np.float32)
+    found = SimpleNamespace(keypoints=xy, keypoint_scores=np.full((1, 17), 1.3, np.float32))
+    estimate = rtmpose._estimate(found)
+    assert estimate is not None
+    assert (estimate.score == 1).all()
+    xy[0, 3, 1] = np.inf
+    assert rtmpose._estimate(found) is None
+    found.keypoints = xy[:0]
+    assert rtmpose._estimate(found) is None
