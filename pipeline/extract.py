@@ -166,7 +166,8 @@ def estimators(config: ExtractConfig, masks: bool, device: str = "auto", threads
     Raises:
         UsageError: there are none of this name, what they need is not here, or there is no such device.
     """
-    if config.pose == "mediapipe" and config.detector.partition(":")[0] not in NETWORKS:
+    embedded = config.pose == "mediapipe"
+    if embedded and config.detector.partition(":")[0] not in NETWORKS:
         return _estimators(config.pose, masks, "cpu", False)  # without importing torch, which takes seconds
     import torch
 
@@ -174,14 +175,15 @@ def estimators(config: ExtractConfig, masks: bool, device: str = "auto", threads
 
     if threads:
         torch.set_num_threads(threads)
-    return _estimators(config.pose, masks, str(resolve(device)), config.trust_config)
+    made = _estimators(config.pose, masks, str(resolve(device)), config.trust_config)
+    if not embedded:
+        made.give_back(made.take())  # so that weights which are missing are told of even where nobody is seen
+    return made
 
 
 @cache
 def _estimators(name: str, masks: bool, device: str, trust_config: bool) -> Estimators:
-    made = Estimators(plugins.load("pose", name, device=device, trust_config=trust_config), masks, device)
-    made.give_back(made.take())  # so that weights which are missing are told of even where nobody is seen
-    return made
+    return Estimators(plugins.load("pose", name, device=device, trust_config=trust_config), masks, device)
 
 
 def _kept(job: Job, target: Path, digest: str) -> Outcome | None:
