@@ -161,7 +161,7 @@ def configure(work: Path, epochs: int, workers: int = 0) -> Any:
         decoder=codec,
     )
     crop = [{"type": "GetBBoxCenterScale"}, {"type": "TopdownAffine", "input_size": codec["input_size"]}]
-    varied = {"type": "RandomBBoxTransform", "shift_factor": 0.1, "scale_factor": [0.8, 1.25], "rotate_factor": 20}
+    varied = {"type": "RandomBBoxTransform", "shift_factor": 0.06, "scale_factor": [0.85, 1.15], "rotate_factor": 8}
     tail = [{"type": "GenerateTarget", "encoder": codec}, {"type": "PackPoseInputs"}]
     dataset = {
         "type": "CocoDataset",
@@ -170,7 +170,7 @@ def configure(work: Path, epochs: int, workers: int = 0) -> Any:
         "ann_file": "train.json",
         "data_prefix": {"img": "images/"},
         "metainfo": metainfo(),
-        "pipeline": [{"type": "LoadImage"}, crop[0], {"type": "RandomFlip"}, varied, crop[1], *tail],
+        "pipeline": [{"type": "LoadImage"}, crop[0], varied, crop[1], *tail],
     }
     config.train_dataloader = {
         "batch_size": BATCH,
