@@ -109,7 +109,7 @@ class Sight:
     boxes: FloatArray | None
 
 
-@dataclass
+@dataclass(eq=False)
 class Person:
     """Somebody who is followed.
 

@@ -42,10 +42,10 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, default=Path("rtmpose-benchmark"), help="folder for videos, frames, weights, results"
     )
-    parser.add_argument("--subjects", type=int, default=10, help="walkers, of whom the last ones are held out")
-    parser.add_argument("--held-out", type=int, default=2)
-    parser.add_argument("--views", default="0,18,36,54,72,90,108,126,144,162,180")
-    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--subjects", type=int, default=6, help="walkers, of whom the last ones are held out")
+    parser.add_argument("--held-out", type=int, default=1)
+    parser.add_argument("--views", default="0,36,72,108,144,180")
+    parser.add_argument("--epochs", type=int, default=24)
     options = parser.parse_args()
     videos = options.work / "videos"
     _gaitreid("synth", str(videos), "--subjects", str(options.subjects), "--views", options.views, "--set", "synth.numbers=1")

@@ -239,6 +239,15 @@ def test_people_and_frames_are_posed_at_once(tmp_path):
     assert len(asked) < 0.5 * sum(len(track.frame) for track in result.tracks)
 
 
+def test_two_who_cross_are_never_one_track_of_a_shared_estimator(tmp_path):
+    images = [people(None)] * 8 + [people(20 + 2 * t, 210 - 2 * t) for t in range(95)]
+    result, _ = together(write(tmp_path / "a.avi", images))
+    assert len(result.tracks) >= 3
+    for track in result.tracks:
+        way = np.diff((track.box[:, 0] + track.box[:, 2]) / 2)
+        assert (np.sign(np.median(way)) * way > -3).all()
+
+
 def test_who_is_elsewhere_than_foreseen_is_posed_again(tmp_path):
     steps = np.concatenate([np.full(30, 3.0), np.full(30, -3.0)])
     images = [people(None)] * 8 + [people(30 + x) for x in np.cumsum(steps)]
