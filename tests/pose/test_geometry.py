@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gaitreid.pose.geometry import body_height, heading, normalize
+from gaitreid.pose.geometry import body_height, heading, normalize, steadied
 from gaitreid.pose.render import scene
-from gaitreid.pose.skeleton import CASIA14, H36M17, remap
+from gaitreid.pose.skeleton import CASIA14, COCO17, H36M17, remap
 from gaitreid.pose.walker import walker
 
 TIME = np.arange(50) / 25
@@ -74,3 +74,35 @@ def test_height_and_skeletons_without_a_pelvis():
     casia, _ = remap(xyz, np.ones(xyz.shape[:2]), H36M17, CASIA14)
     root = normalize(casia, CASIA14, "root", TIME)
     np.testing.assert_allclose(root[:, CASIA14.indices("left_hip", "right_hip")].mean(axis=1), 0, atol=1e-9)
+
+
+def test_steadied_bones_have_one_length_on_both_sides() -> None:
+    rng = np.random.default_rng(0)
+    xyz = rng.normal(size=(30, 17, 3))
+    steady = steadied(xyz, H36M17)
+    bones = np.array(H36M17.edges)
+    lengths = np.linalg.norm(steady[:, bones[:, 1]] - steady[:, bones[:, 0]], axis=-1)
+    np.testing.assert_allclose(lengths, np.broadcast_to(lengths[0], lengths.shape), rtol=1e-6)
+    twin = H36M17.mirror()
+    for k, (a, b) in enumerate(H36M17.edges):
+        other = H36M17.edges.index((twin[a], twin[b])) if (twin[a], twin[b]) in H36M17.edges else k
+        assert lengths[0, k] == pytest.approx(lengths[0, other])
+        before = np.median([np.median(np.linalg.norm(xyz[:, bones[j, 1]] - xyz[:, bones[j, 0]], axis=-1)) for j in (k, other)])
+        assert lengths[0, k] == pytest.approx(before, rel=0.1)
+        along = ((xyz[:, b] - xyz[:, a]) * (steady[:, b] - steady[:, a])).sum(axis=-1)
+        assert (along > 0).all()
+
+
+def test_what_is_missing_stays_missing_when_bones_are_steadied() -> None:
+    xyz = np.random.default_rng(0).normal(size=(10, 17, 3))
+    xyz[3, H36M17.index("left_knee")] = np.nan
+    steady = steadied(xyz, H36M17)
+    assert np.isnan(steady[3, H36M17.indices("left_knee", "left_ankle")]).all()
+    assert np.isfinite(np.delete(steady, H36M17.indices("left_knee", "left_ankle"), axis=1)).all()
+
+
+def test_loops_of_a_skeleton_follow_from_the_rest() -> None:
+    xyz = np.random.default_rng(0).normal(size=(10, 17, 3))
+    steady = steadied(xyz, COCO17)  # shoulders and hips are joined both ways
+    a, b = COCO17.indices("left_hip", "left_knee")
+    assert np.ptp(np.linalg.norm(steady[:, a] - steady[:, b], axis=-1)) < 1e-6

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from gaitreid.pose.metrics import joint_errors, mpjpe, pmpjpe
+from gaitreid.pose.metrics import joint_errors, mpjpe, nmpjpe, pmpjpe, scaled, velocity_error
 
 RNG = np.random.default_rng(0)
 
@@ -24,3 +25,35 @@ def test_procrustes_undoes_similarities_but_no_mirror():
     q *= np.sign(np.linalg.det(q))
     assert pmpjpe(2.5 * truth @ q + 7, truth) < 1e-9
     assert pmpjpe(truth * [-1, 1, 1], truth) > 0.1
+
+
+def test_nmpjpe_takes_the_best_scale_of_every_frame():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(6, 5, 3))
+    sizes = rng.uniform(0.5, 2, (6, 1, 1))
+    assert nmpjpe(sizes * truth + [1.0, 2.0, 3.0], truth) == pytest.approx(0, abs=1e-9)
+    found = truth + rng.normal(0, 0.2, truth.shape)
+    a, b = found - found[:, :1], truth - truth[:, :1]
+    slow = []
+    for x, y in zip(a, b, strict=True):  # the scale by search, not by formula
+        grid = np.linspace(0.3, 2, 20001)
+        best = grid[[((g * x - y) ** 2).sum() for g in grid].index(min(((g * x - y) ** 2).sum() for g in grid))]
+        slow.append(np.linalg.norm(best * x - y, axis=-1).mean())
+    assert nmpjpe(found, truth) == pytest.approx(np.mean(slow), rel=1e-3)
+
+
+def test_missing_joints_do_not_count():
+    truth = np.random.default_rng(0).normal(size=(3, 4, 3))
+    found = 2 * truth
+    found[1, 2] = np.nan
+    assert nmpjpe(found, truth) == pytest.approx(0, abs=1e-9)
+    assert np.isnan(scaled(found, truth)[1, 2]).all()
+
+
+def test_velocity_error_is_that_of_the_differences():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(9, 4, 3))
+    assert velocity_error(truth + 7.0, truth, 25.0) == pytest.approx(0, abs=1e-9)
+    drift = np.zeros_like(truth)
+    drift[:, 1, 0] = 0.1 * np.arange(9)  # one joint of four drifts by 0.1 a frame
+    assert velocity_error(truth + drift, truth, 25.0) == pytest.approx(0.1 * 25 / 4)
