@@ -109,6 +109,16 @@ _WEIGHTS = (
         "ff8a26c7d26bf7e2afb0b20bce536b293a393cee1b44e2c19dd1dfbffbdb740d",
         0.55,
     ),
+    Weight(
+        "shipped-lifter",
+        "--lifter tcn",
+        "pose/lifters/shipped/lifter.safetensors",
+        "gaitreid",
+        "MIT",
+        "CMU motion capture and rendered walkers (pose/lifters/shipped/README.md)",
+        "c226472011e01e976f2390c5a5be723ddc20b4429908201368c9b9379e8af3e6",
+        4.09,
+    ),
     _torchvision(
         "keypointrcnn_resnet50_fpn",
         "--pose keypointrcnn",

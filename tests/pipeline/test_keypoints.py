@@ -14,7 +14,8 @@ from gaitreid import cli
 from gaitreid.pipeline import store
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.keypoint_files import sleap
-from gaitreid.pose.records import Silhouettes, Track2D
+from gaitreid.pose.lifters.motions import WALK18, Camera, at_rate, from_walker, see
+from gaitreid.pose.records import Silhouettes, Track2D, Track3D
 from gaitreid.pose.skeleton import BLAZEPOSE33, BODY25, COCO17, HALPE26, Skeleton, remap
 
 
@@ -141,6 +142,27 @@ def openpose_folder(folder: Path, frames: int, joints: int = 25, people: int = 1
             found.append({"person_id": [-1], "pose_keypoints_2d": triples.ravel().tolist()})
         file = folder / f"{folder.name}_{n + start:012d}_keypoints.json"
         file.write_text(json.dumps({"version": 1.3, "people": found[:: -1 if n % 2 else 1]}))
+
+
+def test_imported_keypoints_are_ranked(work: Path) -> None:
+    """Made-up walkers as OpenPose's files: lifted by the network that ships, and found again by the encoder that ships."""
+    walk16 = Skeleton("walk16", WALK18.joints[2:], ())
+    for subject in range(3):
+        for number, heading in enumerate((1.4, 1.7), 1):
+            xyz = at_rate(from_walker(21, subject, 2.4), 30.0)
+            xy = 300 * see(xyz, Camera(heading=heading, distance=5.0))[0][:, 2:] + 300
+            frames = np.arange(len(xy))
+            box = np.concatenate([xy.min(axis=1), xy.max(axis=1)], axis=1)
+            world, score = np.full((len(xy), 16, 3), np.nan, np.float32), np.ones(xy.shape[:2], np.float32)
+            track = Track2D(frame=frames, time=frames / 30, box=box, xy=xy, score=score, world=world, skeleton=walk16)
+            extracted(work, f"{subject:03d}-nm-{number:02d}-090", [track])
+    gaitreid("export", "openpose", "out")
+    gaitreid("import", "openpose", "out", "--work", "back", "--fps", "30")
+    gaitreid("match", "--work", "back", "--probe", "number=01", "--gallery", "number=02")
+    metrics = json.loads(Path("back/matches/number=01-number=02/metrics.json").read_text())
+    assert (metrics["probes"], metrics["gallery_items"], metrics["model"]) == (3, 3, "shipped")
+    assert metrics["rank1"] == 1
+    assert store.read(Path("back/pose3d/000-nm-01-090.h5"), "pose3d", Track3D, "/tracks/000001").lifter == "tcn"
 
 
 def test_several_people_of_openpose_are_tracked(work: Path, tmp_path: Path) -> None:
