@@ -46,6 +46,8 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=1)
     parser.add_argument("--views", default="0,36,72,108,144,180")
     parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--min-score", type=float, help="of mmpose's row, as extract.min_score (default: the estimator's own)")
+    parser.add_argument("--reuse", action="store_true", help="take the weights that an earlier run left in the folder")
     options = parser.parse_args()
     videos = options.work / "videos"
     _gaitreid("synth", str(videos), "--subjects", str(options.subjects), "--views", options.views, "--set", "synth.numbers=1")
@@ -56,10 +58,13 @@ def main() -> None:
     tests = [video for video in every if video.stem[:3] in held_out]
     began = time.perf_counter()
     images = write_dataset([video for video in every if video not in tests], options.work / "coco")
-    config, checkpoint = train(options.work, options.epochs)
+    config, checkpoint = options.work / "walkers.py", options.work / "training" / f"epoch_{options.epochs}.pth"
+    if not options.reuse:
+        train(options.work, options.epochs)
     seconds = time.perf_counter() - began
     rows = {}
-    for name, more in {f"mmpose:{config},{checkpoint}": ["--trust-config"], "mediapipe": []}.items():
+    trusted = ["--trust-config", *(["--set", f"extract.min_score={options.min_score}"] if options.min_score else [])]
+    for name, more in {f"mmpose:{config},{checkpoint}": trusted, "mediapipe": []}.items():
         work = options.work / name.partition(":")[0]
         _gaitreid("extract", *map(str, tests), "--pose", name, *more, "--work", str(work), "--jobs", "1", "--overwrite")
         rows[name.partition(":")[0]] = compare(work, tests)
@@ -196,19 +201,17 @@ def configure(work: Path, epochs: int, workers: int = 0) -> Any:
     return config
 
 
-def train(work: Path, epochs: int) -> tuple[Path, Path]:
-    """Train with mmengine; the configuration and the checkpoint that came out."""
+def train(work: Path, epochs: int) -> None:
+    """Train with mmengine; leaves the configuration, walkers.py, and training/epoch_N.pth."""
     openmmlab.prepare()
     config = configure(work, epochs)
-    file = work / "walkers.py"
-    file.write_text(config.pretty_text, encoding="utf-8")
+    (work / "walkers.py").write_text(config.pretty_text, encoding="utf-8")
     with openmmlab.quiet():
         from mmengine.runner import Runner
 
         training = config.copy()
         training.pop("test_dataloader")  # the Runner takes a test loader only with an evaluator
         Runner.from_cfg(training).train()
-    return file, work / "training" / f"epoch_{epochs}.pth"
 
 
 def compare(work: Path, videos: list[Path]) -> dict[str, Any]:
