@@ -20,6 +20,7 @@ from gaitreid.pipeline.motions import find, read, sources
 from gaitreid.pipeline.train import device, is_named
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import EmptyError, UsageError
+from gaitreid.pose.lift import LIBRARY, WEIGHTS
 from gaitreid.pose.lifters.motions import Motion, from_walker
 
 LIFTERS = ("lifter", "matching")  # as `gaitreid train --model` has them
@@ -46,11 +47,20 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         "seed": config.seed,
         "subjects": sorted({motion.subject for motion in motions}),
     }
-    make = _library if config.train.model == "matching" else _network
-    if make(folder, description, motions, config, console, resume, overwrite):
-        console.say(f"train: use it with --lifter {'matching' if make is _library else 'tcn'}:{folder}")
-    else:
+    library = config.train.model == "matching"
+    if not library and any(not np.isfinite(motion.xyz).all() for motion in motions):
+        raise UsageError(
+            "lifter.motions: the lifter learns head and feet too: there are joints missing (a library does without feet)"
+        )
+    state = start(folder, LIBRARY if library else WEIGHTS, description, resume=resume, overwrite=overwrite)
+    if state is None:
         console.say(f"train: '{name}' is up to date")
+        return folder
+    if library:
+        _library(folder, motions, config.seed, console)
+    else:
+        _network(folder, motions, config, state, console)
+    console.say(f"train: use it with --lifter {'matching' if library else 'tcn'}:{folder}")
     return folder
 
 
@@ -66,57 +76,29 @@ def chosen(motions: list[Motion], subjects: str | None) -> list[Motion]:
     return kept
 
 
-def _library(
-    folder: Path,
-    description: dict[str, Any],
-    motions: list[Motion],
-    config: Config,
-    console: Console,
-    resume: bool,
-    overwrite: bool,
-) -> bool:
+def _library(folder: Path, motions: list[Motion], seed: int, console: Console) -> None:
     from safetensors.numpy import save_file
 
-    from gaitreid.pose.lifters.matching import LIBRARY, poses
+    from gaitreid.pose.lifters.matching import poses
 
-    if start(folder, LIBRARY, description, resume=resume, overwrite=overwrite) is None:
-        return False
-    found = poses(motions or [from_walker(config.seed, n, SECONDS) for n in range(WALKS)])
+    found = poses(motions or [from_walker(seed, n, SECONDS) for n in range(WALKS)])
     with replacing(folder / LIBRARY) as temporary:
         save_file({"poses": np.ascontiguousarray(found)}, temporary)
-    console.say(f"train: a library of {len(found)} poses of {len(description['subjects']) or WALKS} people")
-    return True
+    console.say(f"train: a library of {len(found)} poses of {len({m.subject for m in motions}) or WALKS} people")
 
 
-def _network(
-    folder: Path,
-    description: dict[str, Any],
-    motions: list[Motion],
-    config: Config,
-    console: Console,
-    resume: bool,
-    overwrite: bool,
-) -> bool:
+def _network(folder: Path, motions: list[Motion], config: Config, state: dict[str, Any], console: Console) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from gaitreid.pose.lifters.tcn import WEIGHTS, Net
+    from gaitreid.pose.lifters.tcn import Net
     from gaitreid.pose.lifters.training import train as epochs
 
-    if any(not np.isfinite(motion.xyz).all() for motion in motions):
-        raise UsageError(
-            "lifter.motions: the lifter learns feet and head too: there are joints missing (a library does without feet)"
-        )
-    state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite)
-    if state is None:
-        return False
     torch.manual_seed(config.seed)
     net, where, began = Net(config.lifter.width), device(config.device), time.monotonic()
-    console.say(
-        f"train: a lifter from {len(motions)} walks of {len(description['subjects'])} people and rendered walkers, {where}"
-    )
+    people = len({motion.subject for motion in motions})
+    console.say(f"train: a lifter from {len(motions)} walks of {people} people and rendered walkers, {where}")
     follow(folder, epochs(net, motions, config.lifter, where, config.seed, state), config.lifter.epochs, state, console)
     with replacing(folder / WEIGHTS) as temporary:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}, temporary)
     console.say(f"train: done in {time.monotonic() - began:.0f} s")
-    return True

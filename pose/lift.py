@@ -15,6 +15,8 @@ from gaitreid.pose.geometry import root, steadied
 from gaitreid.pose.records import Track2D, Track3D
 from gaitreid.pose.skeleton import Skeleton, skeleton
 
+WEIGHTS, LIBRARY = "lifter.safetensors", "library.safetensors"  # in the folder of a trained lifter, of a library
+
 
 class Lifter(Protocol):
     """Gives a track its third dimension.

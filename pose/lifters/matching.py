@@ -14,11 +14,11 @@ import numpy as np
 from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
 from gaitreid.pose.clean import bridged, found
 from gaitreid.pose.errors import FormatError, ItemError
+from gaitreid.pose.lift import LIBRARY
 from gaitreid.pose.lifters.motions import FPS, WALK18, Motion, about_x, about_y, at_rate, from_walker
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.skeleton import CASIA14, Skeleton, remap
 
-LIBRARY = "library.safetensors"
 AROUND, ELEVATIONS = 36, (-5.0, 5.0, 15.0, 25.0)  # views of each pose; degrees that the camera looks down
 EVERY = 4  # frames between two poses of a walk, at FPS frames a second
 CANDIDATES = 10  # nearest pictures among which the track as a whole chooses

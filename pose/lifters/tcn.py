@@ -17,7 +17,7 @@ from torch.nn import functional
 from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.clean import bridged, found
 from gaitreid.pose.errors import FormatError, ItemError
-from gaitreid.pose.lift import shipped
+from gaitreid.pose.lift import WEIGHTS, shipped
 from gaitreid.pose.lifters.motions import FPS, WALK18, rebuilt
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.skeleton import Skeleton, remap
@@ -29,7 +29,6 @@ HEIGHT = 1.65  # metres of shank, thigh, trunk and head together that everybody 
 CHANNELS_IN = 3 * 16 + 3
 CLOSE = 0.1  # metres: a joint's score is how likely it is to be this close
 LEAST = 8  # keypoints that a frame must have, in at least as many frames
-WEIGHTS = "lifter.safetensors"
 
 
 class Tcn:

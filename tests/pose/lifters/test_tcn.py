@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from gaitreid.pose.errors import FormatError, ItemError
-from gaitreid.pose.lift import LiftConfig, lift
+from gaitreid.pose.lift import WEIGHTS, LiftConfig, lift
 from gaitreid.pose.lifters.motions import FPS, WALK18, Camera, at_rate, from_walker, see
-from gaitreid.pose.lifters.tcn import CHANNELS_IN, WALK16, WEIGHTS, Net, Tcn, features, lifted
+from gaitreid.pose.lifters.tcn import CHANNELS_IN, WALK16, Net, Tcn, features, lifted
 from gaitreid.pose.metrics import nmpjpe, pmpjpe
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.skeleton import COCO17, H36M17, Skeleton, remap, skeleton
