@@ -10,7 +10,7 @@ from pathlib import Path
 from gaitreid.pipeline import plugins, store
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import sha256
-from gaitreid.pipeline.jobs import Failure, Summary, cores, each
+from gaitreid.pipeline.jobs import Failure, Summary, each
 from gaitreid.pipeline.labels import FIELDS, Labeller, Labels
 from gaitreid.pipeline.work import Work, is_current, provenance
 from gaitreid.pose.detect import NETWORKS
@@ -31,7 +31,6 @@ class Job:
 
     Attributes:
         device: auto, cpu, cuda or cuda:N.
-        threads: of torch in the worker; 0: as many as torch likes.
     """
 
     video: Path
@@ -41,7 +40,6 @@ class Job:
     labels: Labels
     overwrite: bool
     device: str = "auto"
-    threads: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,7 @@ def extract(
         EmptyError: there is no video, or none gave a track.
     """
     named = stems(find_videos(videos))
-    threads = max(1, cores() // jobs) if jobs > 1 else 0  # each worker would take all cores for itself
-    tasks = [Job(video, stem, work, config, labeller(video), overwrite, device, threads) for stem, video in named.items()]
+    tasks = [Job(video, stem, work, config, labeller(video), overwrite, device) for stem, video in named.items()]
     summary, tracks, width = Summary(), 0, max(map(len, named))
     with console.progress("extract", len(tasks), "videos") as progress:
         for count, outcome in enumerate(each(extract_one, tasks, jobs), 1):
@@ -147,7 +144,7 @@ def extract_one(job: Job) -> Outcome:
         if kept:
             return kept
     try:
-        extraction = extract_video(job.video, job.config, estimators(job.config, job.config.silhouettes, job.device, job.threads))
+        extraction = extract_video(job.video, job.config, estimators(job.config, job.config.silhouettes, job.device))
     except ItemError as error:
         _write_nothing(job, target, digest, error)
         return Outcome(job.stem, error.reason, f"{error.reason}: {error}", 0, False)
@@ -156,12 +153,11 @@ def extract_one(job: Job) -> Outcome:
     return Outcome(job.stem, reason, _line(extraction), len(extraction.tracks), False)
 
 
-def estimators(config: ExtractConfig, masks: bool, device: str = "auto", threads: int = 0) -> Estimators:
+def estimators(config: ExtractConfig, masks: bool, device: str = "auto") -> Estimators:
     """Those of this worker, which stay from video to video.
 
     Args:
         device: auto, cpu, cuda or cuda:N.
-        threads: of torch; 0: as many as it likes.
 
     Raises:
         UsageError: there are none of this name, what they need is not here, or there is no such device.
@@ -169,12 +165,8 @@ def estimators(config: ExtractConfig, masks: bool, device: str = "auto", threads
     embedded = config.pose == "mediapipe"
     if embedded and config.detector.partition(":")[0] not in NETWORKS:
         return _estimators(config.pose, masks, "cpu", False)  # without importing torch, which takes seconds
-    import torch
-
     from gaitreid.pipeline.train import device as resolve
 
-    if threads:
-        torch.set_num_threads(threads)
     made = _estimators(config.pose, masks, str(resolve(device)), config.trust_config)
     if not embedded:
         made.give_back(made.take())  # so that weights which are missing are told of even where nobody is seen

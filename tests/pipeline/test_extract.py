@@ -7,7 +7,6 @@ from typing import Any
 import estimators
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from gaitreid.cli import app
@@ -81,12 +80,3 @@ def test_what_is_missing_is_told_before_a_video_is_read(video: Path, tmp_path: P
             extract.estimators(ExtractConfig(pose=pose), False, "cpu")
     with pytest.raises(UsageError, match="device 'cuda:9' cannot be used"):
         extract.estimators(ExtractConfig(pose="upright"), False, "cuda:9")
-
-
-def test_workers_share_the_cores(video: Path) -> None:
-    before = torch.get_num_threads()
-    try:
-        extract.estimators(ExtractConfig(pose="upright"), False, "cpu", threads=1)
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
