@@ -150,7 +150,7 @@ def mocap(path: Path, work: Path, folds: int, options: argparse.Namespace) -> di
     motions = read([path])
     subjects = sorted({m.subject for m in motions}, key=lambda s: (len(s), s))
     rows: list[tuple[str, View, dict[str, float], np.ndarray]] = []
-    for fold in range(folds):
+    for fold in options.only or range(folds):
         tested = set(subjects[fold::folds])
         others = [m for m in motions if m.subject not in tested]
         named = ",".join(s for s in subjects if s not in tested)
@@ -168,12 +168,13 @@ def mocap(path: Path, work: Path, folds: int, options: argparse.Namespace) -> di
     for name in ("tcn", "matching", "mean pose"):
         own = [row for row in rows if row[0] == name]
         noisy = [row for row in own if row[1].noise == "noisy"]
+        met = {row[1].subject for row in own}
         result[name] = {
             **_mean(noisy),
             "clean": _mean([row for row in own if row[1].noise == "clean"]),
             "heading": {h: _mean([r for r in noisy if r[1].heading == h])["nmpjpe_mm"] for h in range(0, 360, 360 // HEADINGS)},
             "joint": {H36M17.joints[k]: round(float(np.mean([r[3][n] for r in noisy])), 1) for n, k in enumerate(KEPT) if k},
-            "subject": {s: _mean([r for r in noisy if r[1].subject == s])["nmpjpe_mm"] for s in subjects},
+            "subject": {s: _mean([r for r in noisy if r[1].subject == s])["nmpjpe_mm"] for s in subjects if s in met},
         }
     return result
 
@@ -270,6 +271,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mocap", type=Path, help="motion capture as .npz (see gaitreid.pipeline.motions)")
     parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--only", type=int, action="append", metavar="FOLD", help="measure this fold (from 0), not all")
     parser.add_argument("--rendered", type=int, default=3, metavar="SUBJECTS", help="0 leaves them out")
     parser.add_argument("--kth", type=Path, help="folder with personNN_walking_dN_uncomp.avi")
     parser.add_argument("--work", type=Path, default=Path("work-lifting"))
