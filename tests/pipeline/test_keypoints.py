@@ -158,7 +158,7 @@ def test_imported_keypoints_are_ranked(work: Path) -> None:
             extracted(work, f"{subject:03d}-nm-{number:02d}-090", [track])
     gaitreid("export", "openpose", "out")
     gaitreid("import", "openpose", "out", "--work", "back", "--fps", "30")
-    gaitreid("match", "--work", "back", "--probe", "number=01", "--gallery", "number=02")
+    gaitreid("match", "--work", "back", "--jobs", "1", "--probe", "number=01", "--gallery", "number=02")
     metrics = json.loads(Path("back/matches/number=01-number=02/metrics.json").read_text())
     assert (metrics["probes"], metrics["gallery_items"], metrics["model"]) == (3, 3, "shipped")
     assert metrics["rank1"] == 1
