@@ -21,10 +21,9 @@ from gaitreid.pipeline.train import device, is_named
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import EmptyError, UsageError
 from gaitreid.pose.lift import LIBRARY, WEIGHTS
-from gaitreid.pose.lifters.motions import Motion, from_walker
+from gaitreid.pose.lifters.motions import Motion
 
 LIFTERS = ("lifter", "matching")  # as `gaitreid train --model` has them
-WALKS, SECONDS = 60, 2.4  # of made-up walkers in a library without files
 
 
 def train(work: Work, config: Config, name: str, console: Console, *, resume: bool = False, overwrite: bool = False) -> Path:
@@ -79,12 +78,12 @@ def chosen(motions: list[Motion], subjects: str | None) -> list[Motion]:
 def _library(folder: Path, motions: list[Motion], seed: int, console: Console) -> None:
     from safetensors.numpy import save_file
 
-    from gaitreid.pose.lifters.matching import poses
+    from gaitreid.pose.lifters.matching import WALKERS, made_up, poses
 
-    found = poses(motions or [from_walker(seed, n, SECONDS) for n in range(WALKS)])
+    found = poses(motions) if motions else made_up(seed)
     with replacing(folder / LIBRARY) as temporary:
         save_file({"poses": np.ascontiguousarray(found)}, temporary)
-    console.say(f"train: a library of {len(found)} poses of {len({m.subject for m in motions}) or WALKS} people")
+    console.say(f"train: a library of {len(found)} poses of {len({m.subject for m in motions}) or WALKERS} people")
 
 
 def _network(folder: Path, motions: list[Motion], config: Config, state: dict[str, Any], console: Console) -> None:

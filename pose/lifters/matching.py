@@ -24,7 +24,7 @@ EVERY = 4  # frames between two poses of a walk, at FPS frames a second
 CANDIDATES = 10  # nearest pictures among which the track as a whole chooses
 STEADINESS = 1.0  # weight of the distance between poses that follow one another, beside that of keypoints and picture
 LEAST = 8  # joints of CASIA14 that must be seen somewhere in a track
-WALKERS = 60  # made-up people of the library that is there without any file
+WALKERS, SECONDS = 60, 2.4  # made-up people of the library that is there without any file, and how long each walks
 
 
 class Matching:
@@ -41,7 +41,7 @@ class Matching:
     rigid = False
 
     def __init__(self, library: str | FloatArray = "") -> None:
-        poses = library if isinstance(library, np.ndarray) else _load(Path(library)) if library else _made_up()
+        poses = library if isinstance(library, np.ndarray) else _load(Path(library)) if library else made_up()
         self._poses = pictured(poses)
 
     def lift(self, track: Track2D, target: Skeleton) -> tuple[FloatArray, FloatArray]:
@@ -143,8 +143,9 @@ def _search(library: FloatArray, pictures: FloatArray, k: int) -> tuple[FloatArr
 
 
 @cache
-def _made_up() -> FloatArray:
-    return poses([from_walker(0, n, 2.4) for n in range(WALKERS)])
+def made_up(seed: int = 0) -> FloatArray:
+    """The library without any file: poses of made-up walkers, (P, 14, 3) metres in world axes."""
+    return poses([from_walker(seed, n, SECONDS) for n in range(WALKERS)])
 
 
 def _load(folder: Path) -> FloatArray:

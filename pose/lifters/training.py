@@ -68,7 +68,8 @@ def _swapped(xy: FloatArray, rng: np.random.Generator) -> FloatArray:
     for limbs in (LEGS, ARMS):
         if rng.random() < 0.15:
             start, count = rng.integers(len(xy)), rng.integers(2, 12)
-            for joint in limbs[limbs is LEGS and rng.random() < 0.5 :]:
+            from_knees = limbs is LEGS and rng.random() < 0.5
+            for joint in limbs[1:] if from_knees else limbs:
                 left, right = LIMBS[joint]
                 result[start : start + count, [left, right]] = xy[start : start + count, [right, left]]
     return result
