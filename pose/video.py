@@ -112,10 +112,25 @@ def cut(image: Image, centre: FloatArray, scale: float, width: int, height: int)
     Returns:
         (height, width, 3), and the shift (2,): a point p of the picture lies at p * scale + shift.
     """
-    shift = np.array([width, height]) / 2 - centre * scale
-    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    part = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(part, dtype=np.uint8), shift
+    size = np.array([width, height])
+    shift = size / 2 - centre * scale
+    first = np.ceil(shift).clip(0)  # pixels of the part that show the picture
+    last = np.minimum(np.floor((np.array(image.shape[1::-1]) - 1) * scale + shift), size - 1)
+    if (first > last).any() or ((first == 0).all() and (last == size - 1).all()):
+        matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+        part = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(part, dtype=np.uint8), shift
+    # OpenCV carries edges on three times faster in two steps: a little beyond the picture, then stripes of the part.
+    low, high = np.maximum(first - 1, 0), np.minimum(last + 1, size - 1)
+    left, top = np.maximum((low - shift) // scale, 0).astype(int)
+    right, bottom = np.ceil((high - shift) / scale).astype(int) + 1
+    pad = int(1 / scale) + 2
+    seen = cv2.copyMakeBorder(image[top:bottom, left:right], pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    x, y = shift + (np.array([left, top]) - pad) * scale - low
+    columns, rows = (high - low + 1).astype(int).tolist()
+    part = cv2.warpAffine(seen, np.array([[scale, 0, x], [0, scale, y]]), (columns, rows), flags=cv2.INTER_LINEAR)
+    (west, north), (east, south) = low.astype(int).tolist(), (size - 1 - high).astype(int).tolist()
+    return np.asarray(cv2.copyMakeBorder(part, north, south, west, east, cv2.BORDER_REPLICATE), dtype=np.uint8), shift
 
 
 def _rest(capture: cv2.VideoCapture, image: Image, fps: float, step: int) -> Iterator[Frame]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gaitreid.pose.errors import ItemError
-from gaitreid.pose.video import ahead, frames
+from gaitreid.pose.video import ahead, cut, frames
 
 
 def mp4(path: Path, count: int) -> Path:
@@ -100,3 +100,17 @@ def test_nothing_goes_on_after_the_last_item_that_is_wanted():
     assert next(stream) == 0
     stream.close()
     assert threading.active_count() == before
+
+
+def test_a_part_is_what_a_warp_with_carried_on_edges_gives() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        rows, columns, width, height = (int(n) for n in rng.integers(4, 200, 4))
+        image = cv2.GaussianBlur(rng.integers(0, 255, (rows, columns, 3), np.uint8), (0, 0), 2)
+        scale, centre = float(np.exp(rng.uniform(-2, 2))), rng.uniform(-0.7, 1.7, 2) * [columns, rows]
+        part, shift = cut(image, centre, scale, width, height)
+        matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+        expected = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        assert np.allclose(centre * scale + shift, [width / 2, height / 2])
+        assert part.shape == (height, width, 3)
+        assert np.abs(part.astype(int) - expected).max() <= 2  # two roundings of the same fractions of pixels
