@@ -1,12 +1,20 @@
 """Whole files or none: written beside their place and renamed; and what a file's content is known by."""
 
+import errno
 import glob
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from gaitreid.pose.errors import FullError
+
+FULL = 64 * 2**10  # bytes: with less left on the disk, OpenCV for one writes half a file and says nothing
+LEFT_OVER = re.compile(r"^\..+\.(?P<pid>\d+)\.tmp")
 
 
 @contextmanager
@@ -14,18 +22,44 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; when the block ends well it takes the place of `path`.
 
     A crash at any moment leaves the old file or the new one, never half of either.
+
+    Raises:
+        FullError: the disk is full, or the quota is spent.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        make_folder(path.parent)
+        _sweep(path)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        if shutil.disk_usage(path.parent).free < FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         temporary.replace(path)
         _sync_folder(path.parent)
+    except Exception as error:
+        if _is_full(error):
+            raise FullError(
+                f"{path}: cannot be written: {os.strerror(errno.ENOSPC)}; what was done before is kept: make room, "
+                "and the same command goes on from here"
+            ) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each on the disk before anything is put into it."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in reversed(missing):
+        _sync_folder(place.parent)
+
+
+def left_over(root: Path) -> list[Path]:
+    """Unfinished files below a folder whose writers, processes of this machine, are no longer there, sorted."""
+    found = ((path, LEFT_OVER.match(path.name)) for path in root.rglob(".*.tmp*"))
+    return sorted(path for path, match in found if match and not is_alive(int(match["pid"])))
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -58,11 +92,12 @@ def _sweep(path: Path) -> None:
     """Remove what processes that were killed left of this file."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
         pid = left.name.removeprefix(f".{path.name}.").partition(".")[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
+        if pid.isdigit() and not is_alive(int(pid)):
             left.unlink(missing_ok=True)
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether this machine has a process of this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -78,3 +113,11 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether a writer ended for want of room; libraries in C tell that in words of their own, with no number or another."""
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    words = f"{error} {error.__cause__ or ''} {error.__context__ or ''}"
+    return any(sign in words for sign in (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), f"errno = {errno.ENOSPC}"))

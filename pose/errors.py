@@ -3,6 +3,7 @@
 GaitReidError             anything that is the user's to mend: message names the thing, the place, the remedy
  +- UsageError            wrong usage or configuration (exit code 2)
  +- EmptyError            nothing usable came out (exit code 3)
+ +- FullError             the disk is full; what was done before is kept (exit code 3)
  +- FormatError           a file is not what it should be: unknown schema, later version, missing field
  +- ShapeError            an array does not have the declared dims or dtype
  +- ItemError             one item of a batch failed; carries a reason code, the batch goes on (exit code 1)
@@ -19,6 +20,10 @@ class UsageError(GaitReidError):
 
 class EmptyError(GaitReidError):
     """The work was done and nothing usable came out of it."""
+
+
+class FullError(GaitReidError):
+    """There is no room on the disk: the work stops, and what was done before is kept."""
 
 
 class FormatError(GaitReidError):
