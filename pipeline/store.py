@@ -204,7 +204,8 @@ def _read_record(path: Path, file: Any, name: str, cls: type[R]) -> R:
     if name not in file:
         raise FormatError(f"{path}: has no group {name}")
     group, where = file[name], f"{path}: {name}"
-    values: dict[str, Any] = {field: _read_array(where, group, field, spec) for field, spec in specs(cls)}
+    given = ((field, spec) for field, spec in specs(cls) if spec.default is None or field in group)
+    values: dict[str, Any] = {field: _read_array(where, group, field, spec) for field, spec in given}
     hints = get_type_hints(cls)
     for field in scalars(cls):
         if field.name in group.attrs:

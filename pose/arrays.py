@@ -37,16 +37,19 @@ class Spec:
         dims: one name an axis; digits name a fixed size, letters a size shared by all fields of the record.
         dtype: numpy's code (`f4`, `i8`, `u1`, `?`), or `text` for strings.
         unit: of the values (`px`, `m`, `s`, `frame`), or `1`.
+        default: what the array holds where it is not given, as older files have none of it; None where it must be given.
     """
 
     dims: tuple[str, ...]
     dtype: str
     unit: str
+    default: float | None = None
 
 
-def array(*dims: str, dtype: str, unit: str = "1") -> Any:
-    """Declare an array field of a record."""
-    return field(metadata={"spec": Spec(dims, dtype, unit)})
+def array(*dims: str, dtype: str, unit: str = "1", default: float | None = None) -> Any:
+    """Declare an array field of a record; one with a `default` may be left away, and stands after those whose sizes it shares."""
+    metadata = {"spec": Spec(dims, dtype, unit, default)}
+    return field(metadata=metadata) if default is None else field(default=None, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,6 +103,8 @@ def take(items: R, dim: str, index: object, **changes: Any) -> R:
 
 
 def _checked(name: str, value: object, spec: Spec, sizes: dict[str, int]) -> NDArray[Any]:
+    if value is None and spec.default is not None:
+        return np.full([int(dim) if dim.isdigit() else sizes[dim] for dim in spec.dims], spec.default, spec.dtype)
     result = np.asarray(value)
     if spec.dtype == "text":
         if result.dtype.kind != "U":

@@ -30,12 +30,14 @@ class Estimate:
         score: (J,) in [0, 1].
         world: (J, 3) metres, hip-centred, camera axes; NaN where the estimator gives none.
         mask: (height, width) in [0, 1], the person's silhouette, if asked for.
+        place: where the mask lies in the picture, if it is a crop's.
     """
 
     xy: FloatArray
     score: FloatArray
     world: FloatArray
     mask: FloatArray | None
+    place: "Place | None" = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Place:
         """An estimate in pixels of the crop, in those of the picture; its mask stays the crop's."""
         if estimate is None:
             return None
-        return replace(estimate, xy=(estimate.xy - self.shift.astype(np.float32)) / np.float32(self.scale))
+        xy = (estimate.xy - self.shift.astype(np.float32)) / np.float32(self.scale)
+        return replace(estimate, xy=xy, place=self if estimate.mask is not None else None)
 
 
 class PoseEstimator(Protocol):

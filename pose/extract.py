@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from gaitreid.pose.arrays import ByteArray, FloatArray
+from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.clean import runs
 from gaitreid.pose.detect import check, choose, detector
 from gaitreid.pose.errors import ItemError, UsageError
 from gaitreid.pose.estimate import CORE, MIN_SCORE, BatchEstimator, Crop, Estimate, Estimators, PoseEstimator
-from gaitreid.pose.records import Silhouettes, Track2D, VideoInfo
-from gaitreid.pose.silhouettes import silhouette
+from gaitreid.pose.records import SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH, Silhouettes, Track2D, VideoInfo
+from gaitreid.pose.silhouettes import Silhouette, cut_out
 from gaitreid.pose.skeleton import Skeleton
 from gaitreid.pose.video import Frame, Image, ahead, frames
 
@@ -126,7 +126,7 @@ class Person:
     time: list[float] = field(default_factory=list)
     boxes: list[FloatArray] = field(default_factory=list)
     estimates: list[Estimate] = field(default_factory=list)
-    masks: list[ByteArray | None] = field(default_factory=list)
+    masks: list[Silhouette | None] = field(default_factory=list)
     foreseen: dict[int, tuple[FloatArray, Estimate | None]] = field(default_factory=dict)
 
     def expected(self, time: float) -> FloatArray:
@@ -272,7 +272,7 @@ class Tracker:
         person.index.append(frame.index)
         person.time.append(frame.time)
         person.boxes.append(box)
-        person.masks.append(silhouette(estimate.mask) if estimate.mask is not None else None)
+        person.masks.append(_silhouette(estimate))
         person.estimates.append(replace(estimate, mask=None))
         return True
 
@@ -458,7 +458,16 @@ def track_of(person: Person) -> Track2D:
     )
 
 
+def _silhouette(estimate: Estimate) -> Silhouette | None:
+    found = None if estimate.mask is None else cut_out(estimate.mask)
+    return found.seen_from(estimate.place) if found and estimate.place else found
+
+
 def _silhouettes(person: Person) -> Silhouettes:
-    pairs = [(i, mask) for i, mask in zip(person.index, person.masks, strict=True) if mask is not None]
-    masks = np.stack([mask for _, mask in pairs]) if pairs else np.empty((0, 64, 44), np.uint8)
-    return Silhouettes(frame=np.array([i for i, _ in pairs], dtype=np.int64), mask=masks)
+    pairs = [(i, found) for i, found in zip(person.index, person.masks, strict=True) if found is not None]
+    return Silhouettes(
+        frame=np.array([i for i, _ in pairs], dtype=np.int64),
+        mask=np.array([found.mask for _, found in pairs], dtype=np.uint8).reshape(-1, SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH),
+        scale=np.array([found.scale for _, found in pairs]).reshape(-1, 2),
+        shift=np.array([found.shift for _, found in pairs]).reshape(-1, 2),
+    )

@@ -1,5 +1,7 @@
 """What comes out of a video: its facts, tracks in 2D and 3D, silhouettes."""
 
+import math
+
 from gaitreid.pose.arrays import ByteArray, FloatArray, IntArray, Record, array, record
 from gaitreid.pose.skeleton import Skeleton
 
@@ -50,10 +52,17 @@ class Track2D(Record):
 
 @record
 class Silhouettes(Record):
-    """Size-normalised silhouettes of one track: height 64, centred, 44 wide, 255 inside (GaitGL's input, GAITTAKE D1)."""
+    """Size-normalised silhouettes of one track: height 64, centred, 44 wide, 255 inside (GaitGL's input, GAITTAKE D1).
+
+    Attributes:
+        scale, shift: x and y; a point p of the video's picture is at p * scale + shift in the silhouette, pixel centres at whole
+            numbers in both. NaN where that is not known (imported ones, files of version 1.0).
+    """
 
     frame: IntArray = array("T", dtype="i8", unit="frame")
     mask: ByteArray = array("T", "64", "44", dtype="u1")
+    scale: FloatArray = array("T", "2", dtype="f8", default=math.nan)
+    shift: FloatArray = array("T", "2", dtype="f8", unit="px", default=math.nan)
 
 
 @record

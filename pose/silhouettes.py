@@ -1,13 +1,34 @@
-"""Masks to the size-normalised silhouettes that silhouette models take."""
+"""Masks to the size-normalised silhouettes that silhouette models take, and where points of the picture are in them."""
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from gaitreid.pose.arrays import ByteArray, FloatArray
-from gaitreid.pose.records import SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH
+from gaitreid.pose.estimate import Place
+from gaitreid.pose.records import SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH, Silhouettes
 
 
-def silhouette(mask: FloatArray, threshold: float = 0.5, min_pixels: int = 100) -> ByteArray | None:
+@dataclass(frozen=True, eq=False)
+class Silhouette:
+    """A silhouette cut out of a mask.
+
+    Attributes:
+        mask: (64, 44), 255 inside.
+        scale, shift: (2,) x and y; a point p of the mask is at p * scale + shift, pixel centres at whole numbers in both.
+    """
+
+    mask: ByteArray
+    scale: FloatArray
+    shift: FloatArray
+
+    def seen_from(self, place: Place) -> "Silhouette":
+        """The same with scale and shift from the picture in which the mask's crop lies."""
+        return Silhouette(self.mask, self.scale * place.scale, self.scale * place.shift + self.shift)
+
+
+def cut_out(mask: FloatArray, threshold: float = 0.5, min_pixels: int = 100) -> Silhouette | None:
     """Cut out, scale and centre one silhouette (OpenGait's pretreatment; GAITTAKE D1).
 
     Rows are cut to the body, the height is scaled to 64 keeping the ratio, the column where the accumulated mass passes half
@@ -17,7 +38,7 @@ def silhouette(mask: FloatArray, threshold: float = 0.5, min_pixels: int = 100) 
         mask: (H, W) in [0, 1].
 
     Returns:
-        (64, 44), 255 inside; None where there are fewer than `min_pixels` inside.
+        None where there are fewer than `min_pixels` inside.
     """
     inside = (mask > threshold).astype(np.uint8) * 255
     rows = np.flatnonzero(inside.any(axis=1))
@@ -30,4 +51,18 @@ def silhouette(mask: FloatArray, threshold: float = 0.5, min_pixels: int = 100) 
     centre = int(np.searchsorted(mass, mass[-1] / 2, side="right"))
     half = SILHOUETTE_WIDTH // 2
     padded = np.pad(scaled, ((0, 0), (half, half)))
-    return np.ascontiguousarray(padded[:, centre : centre + SILHOUETTE_WIDTH], dtype=np.uint8)
+    cut = np.ascontiguousarray(padded[:, centre : centre + SILHOUETTE_WIDTH], dtype=np.uint8)
+    scale = np.array([width / body.shape[1], SILHOUETTE_HEIGHT / body.shape[0]])
+    edge = (0.5 - np.array([0, rows[0]])) * scale - 0.5  # pictures are resized from edge to edge, not from centre to centre
+    return Silhouette(cut, scale, edge + np.array([half - centre, 0]))
+
+
+def silhouette(mask: FloatArray, threshold: float = 0.5, min_pixels: int = 100) -> ByteArray | None:
+    """The silhouette alone, (64, 44): see `cut_out`."""
+    found = cut_out(mask, threshold, min_pixels)
+    return found.mask if found else None
+
+
+def in_silhouettes(xy: FloatArray, of: Silhouettes) -> FloatArray:
+    """Points (T, J, 2) of the pictures, in pixels of the silhouettes of the same frames; NaN where it is not known."""
+    return np.asarray(xy * of.scale[:, None] + of.shift[:, None], dtype=np.float32)

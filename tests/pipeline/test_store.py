@@ -108,6 +108,21 @@ def test_masks_are_packed(tmp_path: Path) -> None:
     assert path.stat().st_size < masks.mask.nbytes / 5
 
 
+def test_where_silhouettes_lie_is_unknown_in_files_of_the_first_version(tmp_path: Path) -> None:
+    one = np.ones((2, 2))
+    masks = Silhouettes(frame=np.arange(2), mask=np.zeros((2, 64, 44), np.uint8), scale=one, shift=one)
+    path = store.write(tmp_path / "s.h5", "silhouettes", {"/tracks/000001": masks}, {})
+    assert same(store.read(path, "silhouettes", Silhouettes, "/tracks/000001"), masks)
+    with h5py.File(path, "a") as file:
+        file.attrs["schema_version"] = "1.0"
+        for name in ("scale", "shift"):
+            del file[f"tracks/000001/{name}"]
+    old = store.read(path, "silhouettes", Silhouettes, "/tracks/000001")
+    assert old.frame.tolist() == [0, 1]
+    assert old.scale.shape == old.shift.shape == (2, 2)
+    assert np.isnan([old.scale, old.shift]).all()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -25,6 +25,13 @@ def test_unsafe_dtypes_are_refused_and_safe_ones_converted():
     assert masks().frame.dtype == np.int64
 
 
+def test_arrays_that_may_be_left_away_have_the_size_of_the_others():
+    assert masks().scale.shape == (3, 2)
+    assert np.isnan(masks().shift).all()
+    with pytest.raises(ShapeError, match=r"scale: axis 0 \(T\) is 2, expected 3"):
+        Silhouettes(frame=np.arange(3), mask=np.zeros((3, 64, 44), np.uint8), scale=np.zeros((2, 2)))
+
+
 def test_records_are_frozen():
     with pytest.raises(AttributeError):
         masks().frame = np.arange(3)

@@ -6,7 +6,7 @@ from gaitreid.pose.detect import choose
 from gaitreid.pose.errors import ItemError, UsageError
 from gaitreid.pose.estimate import BatchEstimator, Crop, Estimate, Estimators
 from gaitreid.pose.extract import ExtractConfig, extract, iou, least_score, turns
-from gaitreid.pose.silhouettes import silhouette
+from gaitreid.pose.silhouettes import in_silhouettes, silhouette
 from gaitreid.pose.skeleton import BLAZEPOSE33
 from gaitreid.pose.video import frames
 
@@ -121,6 +121,12 @@ def test_silhouettes_go_with_their_frames(tmp_path):
     (masks,) = result.silhouettes
     assert masks.frame.tolist() == result.tracks[0].frame.tolist()
     assert (masks.mask[:, :, 21:23] > 0).all()
+    # The bar's keypoints are its left and right edges, from its first row to its last.
+    found = in_silhouettes(result.tracks[0].xy, masks)
+    np.testing.assert_allclose(found[:, [0, -1], 1], np.tile([0, 64], (len(found), 1)), atol=0.7)
+    inside = masks.mask.any(axis=1)
+    edges = np.stack([inside.argmax(axis=1), 44 - inside[:, ::-1].argmax(axis=1)], axis=1)
+    np.testing.assert_allclose(found[:, :2, 0], edges, atol=1.2)
 
 
 def test_portrait_phone_clips_stand_upright(tmp_path):
