@@ -57,8 +57,16 @@ def read(paths: Sequence[Path]) -> list[Motion]:
 
 
 def sources(paths: Sequence[Path]) -> dict[str, str]:
-    """The files by name, and what is in them by SHA-256."""
-    return {path.name: sha256(path) for path in paths}
+    """The files by name, with folders before it where two have the same, and what is in them by SHA-256."""
+    result: dict[str, str] = {}
+    for path in paths:
+        name = path.name
+        for folder in path.resolve().parents:
+            if name not in result:
+                break
+            name = f"{folder.name}/{name}"
+        result[name] = sha256(path)
+    return result
 
 
 def _npz(path: Path) -> list[Motion]:

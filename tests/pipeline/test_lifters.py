@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 from gaitreid.cli import app
 from gaitreid.pipeline import store
 from gaitreid.pipeline.lifters import chosen
-from gaitreid.pipeline.motions import CMU_NAMES, find, read
+from gaitreid.pipeline.motions import CMU_NAMES, find, read, sources
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import EmptyError, FormatError, GaitReidError, UsageError
 from gaitreid.pose.lifters.motions import WALK18, from_walker
@@ -188,6 +188,15 @@ def test_other_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(EmptyError, match="no walks"):
         read([])
     assert find([tmp_path]) == [tmp_path / "a.npz"]
+
+
+def test_files_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "walk.npz").write_text(folder)
+    found = sources([tmp_path / "a" / "walk.npz", tmp_path / "b" / "walk.npz"])
+    assert list(found) == ["walk.npz", "b/walk.npz"]
+    assert len(set(found.values())) == 2
 
 
 def test_subjects_may_be_chosen(tmp_path: Path) -> None:
