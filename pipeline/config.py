@@ -17,7 +17,16 @@ from gaitreid.pipeline.synth import SynthConfig
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.extract import ExtractConfig
 from gaitreid.pose.lift import LiftConfig, LifterConfig
-from gaitreid.reid.config import CageConfig, EncodeConfig, MatchConfig, RecogniseConfig, SupervisedConfig, TrainConfig
+from gaitreid.reid.config import (
+    CageConfig,
+    EncodeConfig,
+    MatchConfig,
+    PackConfig,
+    RecogniseConfig,
+    SupervisedConfig,
+    TrainConfig,
+    WalksConfig,
+)
 from gaitreid.reid.windows import SplitConfig
 
 
@@ -39,6 +48,8 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     cage: CageConfig = field(default_factory=CageConfig)
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
+    pack: PackConfig = field(default_factory=PackConfig)
+    walks: WalksConfig = field(default_factory=WalksConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
     match: MatchConfig = field(default_factory=MatchConfig)
     recognise: RecogniseConfig = field(default_factory=RecogniseConfig)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gaitreid.pose.arrays import Record
 from gaitreid.pose.records import Silhouettes, Track2D, Track3D
-from gaitreid.reid.records import Cohort, Embeddings, Gallery, Ranking, Sequences
+from gaitreid.reid.records import Cohort, Embeddings, Gallery, Ranking, Sequences, Walks
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,10 @@ class Schema:
 
 SCHEMAS: dict[str, Schema] = {
     "pose2d": Schema("1.0", {"/tracks/*": Track2D}),
-    "silhouettes": Schema("1.0", {"/tracks/*": Silhouettes}),
+    "silhouettes": Schema("1.1", {"/tracks/*": Silhouettes}),
     "pose3d": Schema("1.0", {"/tracks/*": Track3D}),
     "sequences": Schema("1.0", {"/sequences": Sequences}),
+    "walks": Schema("1.0", {"/walks": Walks}),
     "embeddings": Schema("1.0", {"/embeddings": Embeddings}),
     "gallery": Schema("1.0", {"/gallery": Gallery, "/cohort": Cohort}),
     "ranking": Schema("1.0", {"/ranking": Ranking}),

@@ -14,7 +14,7 @@ from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.labels import FIELDS, Labels
 from gaitreid.pipeline.work import Work, is_current, provenance
 from gaitreid.pose.errors import EmptyError, ItemError, UsageError
-from gaitreid.pose.records import Track3D
+from gaitreid.pose.records import Silhouettes, Track2D, Track3D
 from gaitreid.pose.skeleton import Skeleton
 from gaitreid.reid.records import Sequences
 from gaitreid.reid.windows import SplitConfig, Windows, join, split_track
@@ -68,14 +68,14 @@ def split(work: Work, config: SplitConfig, console: Console) -> Path:
     return work.sequences
 
 
-def labels_of(tracks: Mapping[int, Track3D], labels: Labels) -> dict[int, Labels]:
+def labels_of(tracks: Mapping[int, Track3D | Track2D | Silhouettes], labels: Labels) -> dict[int, Labels]:
     """Labels of a video's tracks.
 
     A video's name says who walks in it, and two people at once are not the same person: so the label goes to the longest
     track and to those that do not overlap in time with one that has it; the others stay unnamed.
     """
     result: dict[int, Labels] = {}
-    named: list[Track3D] = []
+    named: list[Track3D | Track2D | Silhouettes] = []
     for number, track in sorted(tracks.items(), key=lambda item: (-len(item[1].frame), item[0])):
         at_once = any(track.frame[0] <= other.frame[-1] and other.frame[0] <= track.frame[-1] for other in named)
         result[number] = Labels(condition=labels.condition, view=labels.view) if at_once else labels

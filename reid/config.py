@@ -125,6 +125,59 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class PackConfig:
+    """How silhouettes and keypoints become whole walks.
+
+    Attributes:
+        keypoints: rgb, of the 2D stage, from the video's picture; or silhouette, of an estimator that sees the silhouettes
+            (GaitTAKE, section 3.2).
+        min_frames: shorter walks are left out.
+    """
+
+    keypoints: Literal["rgb", "silhouette"] = "rgb"
+    min_frames: int = 5
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.min_frames < 1:
+            raise UsageError(f"pack.min_frames is {self.min_frames}, expected 1 or more")
+
+
+@dataclass(frozen=True)
+class WalksConfig:
+    """How models of whole walks are trained; `train.model`, `train.subjects` and `train.select` hold for them too.
+
+    Attributes:
+        people, walks: P people with K walks each are a step's batch.
+        frames: T, frames in a row of each walk, from a random place; shorter walks are repeated.
+        iterations: steps.
+        learning_rate: of Adam.
+        milestones: steps after which the rate is multiplied by `decay`.
+        weight_decay: Adam's, on all weights.
+        every: steps between checkpoints.
+        precision: of the trunk's products in training; auto is bfloat16 on a GPU, float32 elsewhere. Losses are in float32.
+    """
+
+    people: int = 8
+    walks: int = 8
+    frames: int = 30
+    iterations: int = 80_000
+    learning_rate: float = 1e-4
+    milestones: tuple[int, ...] = (70_000,)
+    decay: float = 0.1
+    weight_decay: float = 5e-4
+    every: int = 500
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.people < 2 or min(self.walks, self.frames, self.iterations, self.every) < 1:
+            raise UsageError("walks.people must be 2 or more, walks.walks, frames, iterations and every 1 or more")
+        if self.learning_rate <= 0 or self.decay <= 0 or self.weight_decay < 0 or min(self.milestones, default=1) < 1:
+            raise UsageError("walks.learning_rate and decay must be above 0, weight_decay 0 or more, milestones 1 or more")
+
+
+@dataclass(frozen=True)
 class EncodeConfig:
     """How windows become vectors.
 

@@ -1,6 +1,6 @@
 """What is compared: windows of walking, their embeddings, rankings."""
 
-from gaitreid.pose.arrays import FloatArray, IntArray, Record, TextArray, array, record
+from gaitreid.pose.arrays import ByteArray, FloatArray, IntArray, Record, TextArray, array, record
 from gaitreid.pose.skeleton import Skeleton
 
 
@@ -45,6 +45,32 @@ class Sequences(Tracks):
     fps: float
     normalize: str
     skeleton: Skeleton
+
+
+@record
+class Walks(Tracks):
+    """Whole walks, frame by frame: silhouettes, and the keypoints of the same frames.
+
+    Track k is rows start[k] ... start[k] + length[k] - 1.
+
+    Attributes:
+        frame: original frame index of each row.
+        silhouette: 64 x 44 pixels, row by row from the top, a bit each (numpy.packbits); all zero where there is none.
+        keypoints: x, y and score of COCO's 17 joints; missing ones are NaN with score 0.
+        box: x1, y1, x2, y2 of the person in the picture that the keypoints are of; NaN where there is none.
+        outlined, posed: how many of a track's frames have a silhouette, and how many have keypoints.
+        source: where the keypoints are from: rgb (the video's picture) or silhouette.
+    """
+
+    frame: IntArray = array("F", dtype="i8", unit="frame")
+    silhouette: ByteArray = array("F", "352", dtype="u1")
+    keypoints: FloatArray = array("F", "17", "3", dtype="f4", unit="px")
+    box: FloatArray = array("F", "4", dtype="f4", unit="px")
+    start: IntArray = array("K", dtype="i8", unit="row")
+    length: IntArray = array("K", dtype="i8", unit="row")
+    outlined: IntArray = array("K", dtype="i8", unit="frame")
+    posed: IntArray = array("K", dtype="i8", unit="frame")
+    source: str
 
 
 @record

@@ -1,0 +1,131 @@
+"""Stage: silhouettes and the keypoints of the same frames to whole walks in `walks.h5`, which models of walks learn from."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gaitreid.pipeline import store
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.files import digest, sha256
+from gaitreid.pipeline.labels import FIELDS, Labels
+from gaitreid.pipeline.split import labels_of
+from gaitreid.pipeline.work import Work, is_current, provenance
+from gaitreid.pose.arrays import FloatArray
+from gaitreid.pose.errors import EmptyError
+from gaitreid.pose.records import SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH, Silhouettes, Track2D
+from gaitreid.pose.skeleton import COCO17, remap
+from gaitreid.reid.config import PackConfig
+from gaitreid.reid.records import Walks
+
+PIXELS = SILHOUETTE_HEIGHT * SILHOUETTE_WIDTH
+INSIDE = 127  # grey above this is inside
+
+
+def pack(work: Work, config: PackConfig, console: Console) -> Path:
+    """Bring all tracks together, aligned by video, number of the track and frame.
+
+    A track that has silhouettes keeps the frames that have one; one of keypoints alone keeps all its frames.
+
+    Raises:
+        EmptyError: no track is long enough.
+    """
+    posed = work.pose2d if config.keypoints == "rgb" else work.silhouette_pose2d
+    stems = sorted({*work.stems("silhouettes"), *work.stems(posed("").parent.name)})
+    files = {stem: (work.silhouettes(stem), posed(stem)) for stem in stems}
+    made_from = digest(f"{stem} {sha256(path)}" for stem in stems for path in files[stem] if path.exists())
+    if is_current(work.walks, "walks", config, made_from):
+        return work.walks
+    rows: list[dict[str, Any]] = []
+    left_out: Counter[str] = Counter()
+    with console.progress("pack", len(stems), "videos") as progress:
+        for count, stem in enumerate(stems, 1):
+            for row in _tracks(stem, *files[stem]):
+                if len(row["frame"]) < config.min_frames:
+                    left_out["too-short"] += 1
+                    console.detail(f"pack: {stem} track {row['track']}: too-short: {len(row['frame'])} frames")
+                    continue
+                rows.append(row)
+            progress(count)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+    if not rows:
+        raise EmptyError(
+            f"no walk of {config.min_frames} frames came out of {len(stems)} videos ({reasons or 'no tracks'}): "
+            "run `gaitreid extract VIDEOS... --silhouettes` or `gaitreid import silhouettes FOLDER` first"
+        )
+    walks = _joined(rows, config.keypoints)
+    store.write(work.walks, "walks", {"/walks": walks}, {**provenance(config, made_from), "left_out": json.dumps(left_out)})
+    console.say(f"pack: {_summary(walks)}" + (f"; left out: {reasons}" if reasons else ""))
+    return work.walks
+
+
+def _tracks(stem: str, silhouettes: Path, keypoints: Path) -> list[dict[str, Any]]:
+    """The tracks of one video, each the columns of its row and the arrays of its frames."""
+    masks = store.read_all(silhouettes, "silhouettes", Silhouettes) if silhouettes.exists() else {}
+    poses = store.read_all(keypoints, "pose2d", Track2D) if keypoints.exists() else {}
+    attributes = store.attributes(keypoints, "pose2d") if keypoints.exists() else store.attributes(silhouettes, "silhouettes")
+    of_video = Labels(**{name: str(attributes.get(name, "")) for name in FIELDS})
+    both: Mapping[str, Silhouettes | Track2D] = masks | poses
+    labels = labels_of({int(name): track for name, track in both.items()}, of_video)
+    return [
+        {
+            "video": stem,
+            "track": int(name),
+            "recording": of_video.recording(stem),
+            **labels[int(name)].as_dict(),
+            **_frames(masks.get(name), poses.get(name)),
+        }
+        for name in sorted(both)
+    ]
+
+
+def _frames(mask: Silhouettes | None, pose: Track2D | None) -> dict[str, Any]:
+    """The arrays of one track, row by row, and how many rows have a silhouette and keypoints."""
+    own = mask if mask is not None else pose
+    assert own is not None
+    frame = own.frame
+    count = len(frame)
+    bits = np.zeros((count, PIXELS // 8), dtype=np.uint8)
+    if mask is not None:
+        bits = np.packbits(mask.mask.reshape(count, -1) > INSIDE, axis=1)
+    keypoints, box = (
+        np.full((count, len(COCO17.joints), 3), np.nan, dtype=np.float32),
+        np.full((count, 4), np.nan, dtype=np.float32),
+    )
+    keypoints[..., 2] = 0
+    if pose is not None:
+        mine, theirs = np.intersect1d(frame, pose.frame, return_indices=True)[1:]
+        keypoints[mine], box[mine] = _coco(pose)[theirs], pose.box[theirs]
+    return {
+        "frame": frame,
+        "silhouette": bits,
+        "keypoints": keypoints,
+        "box": box,
+        "outlined": int(bits.any(axis=1).sum()),
+        "posed": int((keypoints[..., 2] > 0).any(axis=1).sum()),
+    }
+
+
+def _coco(pose: Track2D) -> FloatArray:
+    """x, y, score of COCO's joints in every frame (T, 17, 3); those that the estimator lacks are missing."""
+    xy, score = remap(pose.xy, pose.score, pose.skeleton, COCO17, partial=True)
+    return np.concatenate([xy, np.where(np.isnan(xy).any(axis=-1), 0, score)[..., None]], axis=-1).astype(np.float32)
+
+
+def _joined(rows: list[dict[str, Any]], source: str) -> Walks:
+    length = np.array([len(row["frame"]) for row in rows])
+    frames = {name: np.concatenate([row.pop(name) for row in rows]) for name in ("frame", "silhouette", "keypoints", "box")}
+    columns: dict[str, Any] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return Walks(**columns, **frames, start=np.cumsum(length) - length, length=length, source=source)
+
+
+def _summary(walks: Walks) -> str:
+    text = f"{len(walks.video)} walks, {len(walks.frame)} frames"
+    for words, missing in (("silhouettes", walks.outlined == 0), ("keypoints", walks.posed == 0)):
+        if missing.any():
+            text += f", without {words}: {missing.sum()}"
+    share = walks.posed[walks.outlined > 0].sum() / max(walks.length[walks.outlined > 0].sum(), 1)
+    return text + (f"; {share:.0%} of the silhouettes have keypoints" if 0 < share < 1 else "")
