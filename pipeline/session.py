@@ -1,13 +1,15 @@
 """The stages in order: each command first brings what is before it up to date."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.jobs import Summary
+from gaitreid.pipeline.lock import writing
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import EmptyError, UsageError
 
@@ -15,6 +17,21 @@ if TYPE_CHECKING:
     from gaitreid.pipeline.clips import Recogniser
     from gaitreid.pipeline.evidence import Frames
     from gaitreid.pipeline.gallery import Book
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _writes(method: "Callable[Concatenate[Session, P], R]") -> "Callable[Concatenate[Session, P], R]":
+    """A command that writes in the work folder is the only one to do so; shards of an extraction may be several."""
+
+    @wraps(method)
+    def alone(self: "Session", /, *args: P.args, **options: P.kwargs) -> R:
+        with writing(self.work.root, str(options.get("shard") or "")):
+            return method(self, *args, **options)
+
+    return alone
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,7 @@ class Session:
     console: Console
     jobs: int = 1
 
+    @_writes
     def extract(
         self,
         videos: Sequence[Path],
@@ -55,12 +73,14 @@ class Session:
             fail_fast=fail_fast,
         )
 
+    @_writes
     def lift(self) -> Summary:
         """Tracks in 2D to 3D."""
         from gaitreid.pipeline.lift import lift
 
         return lift(self.work, self.config.lift, self.console, device=self.config.device, jobs=self.jobs)
 
+    @_writes
     def split(self) -> Path:
         """Tracks to windows."""
         from gaitreid.pipeline.split import split
@@ -69,6 +89,7 @@ class Session:
             self.lift()
         return split(self.work, self.config.split, self.console)
 
+    @_writes
     def train(self, name: str | None = None, *, resume: bool = False, overwrite: bool = False) -> Path:
         """Windows to an encoder; or walks in 3D to a lifter."""
         from gaitreid.pipeline import lifters
@@ -82,6 +103,7 @@ class Session:
         self.split()
         return train(self.work, self.config, name or model, self.console, resume=resume, overwrite=overwrite)
 
+    @_writes
     def bring_in(
         self,
         format_: str,
@@ -114,6 +136,7 @@ class Session:
             return Summary()
         return importer.bring_in(self.work, format_, list(paths), self.console)
 
+    @_writes
     def encode(self, name: str | None = None, encoder: Path | None = None) -> Path:
         """Windows to vectors, by a model that is trained first where there is none of this name.
 
@@ -133,6 +156,7 @@ class Session:
             train(self.work, self.to_train(name), name, self.console)
         return encode(self.work, self.config, name, self.console)
 
+    @_writes
     def recognise(
         self,
         name: str | None = None,
@@ -209,6 +233,7 @@ class Session:
 
         return export(self.work, self.config, name or self.config.train.model, target, self.console)
 
+    @_writes
     def match(
         self,
         probe: str = "",
@@ -381,6 +406,7 @@ class Session:
 
         return synth(folder, self.config.synth, self.console, jobs=self.jobs, seed=self.config.seed)
 
+    @_writes
     def demo(self, videos: Path) -> Path:
         """The whole chain on rendered walkers: normal against coat and bag."""
         self.console.say(

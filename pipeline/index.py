@@ -1,0 +1,120 @@
+"""What is in the files of a work folder, remembered by their sizes and times, so that thousands of them need not be opened.
+
+`.index.json` in the work folder holds, for every file that was looked at, its SHA-256 and root attributes, and for every video
+the SHA-256 that its tracks were made from. An entry holds as long as the file has the same size and time of change. The file
+only saves time: it may be deleted at any time.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gaitreid.pipeline import store
+from gaitreid.pipeline.files import sha256, write_text
+from gaitreid.pipeline.work import Work
+from gaitreid.pose.errors import FormatError
+
+NAME, FORMAT = ".index.json", 1
+KEPT = ("made_from", "code_version", "reason", "tracks", "imported", "video_path", "truncated")
+LABELS = ("subject", "condition", "number", "view")
+SETTLED = 2 * 10**9  # nanoseconds: coarse clocks of file systems do not tell two changes within that apart
+Stamp = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A file of a stage: the SHA-256 of its bytes, and what of its root attributes says whether it is up to date."""
+
+    sha256: str
+    facts: dict[str, store.Attribute]
+
+
+class Index:
+    """Answers from memory where a file is as it was when it was looked at last, and looks again where not."""
+
+    def __init__(self, work: Work) -> None:
+        self.root = work.root
+        self._files: dict[str, tuple[Stamp, Known]] = {}
+        self._videos: dict[str, tuple[Stamp, str]] = {}
+        self._changed = False
+        self._load()
+
+    def known(self, path: Path, schema: str) -> Known:
+        """What is in a file of this work folder.
+
+        Raises:
+            FormatError: it is not there, damaged, or of another schema.
+        """
+        now, name = _stamp(path), path.relative_to(self.root).as_posix()
+        if now is None:
+            raise FormatError(f"{path}: no such file")
+        then, known = self._files.get(name, (None, None))
+        if known is None or then != now:
+            attributes = store.attributes(path, schema)
+            kept = {key: attributes[key] for key in ("config", *KEPT, *LABELS) if key in attributes}
+            known = Known(sha256(path), kept)
+            self._files[name] = (now, known)
+            self._changed = True
+        return known
+
+    def of_video(self, video: Path, made: Path, made_from: str, *, verify: bool = False) -> str:
+        """SHA-256 of a video; by its bytes only where it may have changed since `made` was made from it.
+
+        Args:
+            made: the file that says in `made_from` what it was made from.
+            verify: go by its bytes in any case.
+
+        Returns:
+            Empty where the video is not there.
+        """
+        now, name = _stamp(video), str(video)
+        if now is None:
+            return ""
+        then, found = self._videos.get(name, (None, ""))
+        if then == now and not verify:
+            return found
+        written = _stamp(made)
+        unchanged = then is None and written is not None and now[1] + SETTLED < written[1]
+        found = made_from if unchanged and not verify else sha256(video)
+        if now[1] + SETTLED < time.time_ns():
+            self._videos[name] = (now, found)
+            self._changed = True
+        return found
+
+    def save(self) -> None:
+        """Write what was learnt; what is there no longer is forgotten."""
+        if not self._changed:
+            return
+        files = {name: entry for name, entry in self._files.items() if (self.root / name).exists()}
+        configs = {config: n for n, config in enumerate(sorted({str(known.facts.get("config")) for _, known in files.values()}))}
+        rows: dict[str, Any] = {}
+        for name, (stamp, known) in files.items():
+            facts = {key: value for key, value in known.facts.items() if key != "config"}
+            rows[name] = [*stamp, known.sha256, configs[str(known.facts.get("config"))], facts]
+        videos = {name: [*stamp, found] for name, (stamp, found) in self._videos.items()}
+        text = json.dumps({"format": FORMAT, "configs": list(configs), "files": rows, "videos": videos})
+        write_text(self.root / NAME, text).chmod(0o600)
+        self._changed = False
+
+    def _load(self) -> None:
+        try:
+            found = json.loads((self.root / NAME).read_text(encoding="utf-8"))
+            if found["format"] != FORMAT:
+                return
+            configs = [{"config": str(text)} for text in found["configs"]]
+            for name, (size, changed, digest, config, facts) in found["files"].items():
+                self._files[name] = ((size, changed), Known(digest, configs[config] | facts))
+            self._videos = {name: ((size, changed), digest) for name, (size, changed, digest) in found["videos"].items()}
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+            self._files, self._videos = {}, {}  # not there, or not whole: everything is looked at
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """Size and time of change; None where there is no file."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns
