@@ -323,7 +323,7 @@ def _weights(present: tuple[Presence, ...]) -> Iterator[Finding]:
 def _fetch(weight: Weight, target: Path, console: Console) -> None:
     request = urllib.request.Request(weight.source, headers={"User-Agent": f"gaitreid/{__version__}"})
     digest, done = hashlib.sha256(), 0
-    with replacing(target) as temporary:
+    with replacing(target, private=False) as temporary:
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, temporary.open("wb") as file:
                 size = int(answer.headers.get("Content-Length") or 0)

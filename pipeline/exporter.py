@@ -65,7 +65,8 @@ def hand_out(work: Work, format_: str, target: Path, skeleton: str | None, conso
     wanted = None if name == OWN else skeleton_named(name)
     if format_ == "coco":  # one file of all videos
         videos = list(_videos(work, stems, wanted))
-        write_text(target / "annotations.json", keypoint_writing.coco_text([v.clip for v in videos], [v.tracks for v in videos]))
+        text = keypoint_writing.coco_text([v.clip for v in videos], [v.tracks for v in videos])
+        write_text(target / "annotations.json", text, private=False)
         count = sum(len(v.tracks) for v in videos)
     else:
         count = 0
@@ -131,12 +132,12 @@ def _openpose(target: Path, video: Video) -> None:
 
 
 def _alphapose(target: Path, video: Video) -> None:
-    write_text(target / video.clip.name / "alphapose-results.json", keypoint_writing.alphapose_text(video.tracks))
+    write_text(target / video.clip.name / "alphapose-results.json", keypoint_writing.alphapose_text(video.tracks), private=False)
 
 
 def _mmpose(target: Path, video: Video) -> None:
     text = keypoint_writing.mmpose_text(video.tracks, video.clip.skeleton, video.last)
-    write_text(target / f"results_{video.clip.name}.json", text)
+    write_text(target / f"results_{video.clip.name}.json", text, private=False)
 
 
 def _sleap(target: Path, video: Video) -> None:

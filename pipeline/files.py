@@ -18,19 +18,27 @@ LEFT_OVER = re.compile(r"^\..+\.(?P<pid>\d+)\.tmp")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, private: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; when the block ends well it takes the place of `path`.
 
-    A crash at any moment leaves the old file or the new one, never half of either.
+    A crash at any moment leaves the old file or the new one, never half of either. The temporary file is there already, empty,
+    so that no other user can read it at any moment; a writer that goes by endings may add one to its name.
+
+    Args:
+        private: only the owner may read the file, and folders that are made for it, whatever the umask: what is in a work folder
+            says who walked where. What is made for others (exports, rendered videos) goes by the umask.
 
     Raises:
         FullError: the disk is full, or the quota is spent.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        make_folder(path.parent)
+        make_folder(path.parent, private=private)
         _sweep(path)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666))
         yield temporary
+        if private:
+            temporary.chmod(0o600)  # some writers put a file of their own in its place
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         if shutil.disk_usage(path.parent).free < FULL:
@@ -45,14 +53,18 @@ def replacing(path: Path) -> Iterator[Path]:
             ) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        for left in path.parent.glob(f"{glob.escape(temporary.name)}*"):
+            left.unlink(missing_ok=True)
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each on the disk before anything is put into it."""
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for place in reversed(missing):
+def make_folder(folder: Path, *, private: bool = True) -> None:
+    """Make a folder and those above it, each on the disk before anything is put into it.
+
+    Args:
+        private: only the owner may look into those that are made.
+    """
+    for place in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
+        place.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
         _sync_folder(place.parent)
 
 
@@ -62,9 +74,9 @@ def left_over(root: Path) -> list[Path]:
     return sorted(path for path, match in found if match and not is_alive(int(match["pid"])))
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write a UTF-8 text file, whole or not at all."""
-    with replacing(path) as temporary:
+def write_text(path: Path, text: str, *, private: bool = True) -> Path:
+    """Write a UTF-8 text file, whole or not at all; `private` as of `replacing`."""
+    with replacing(path, private=private) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
     return path
 

@@ -1,6 +1,5 @@
 """A gallery that lasts: one HDF5 file of people and their vectors, changed whole or not at all, by one writer at a time."""
 
-import fcntl
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +12,7 @@ import numpy as np
 from gaitreid.pipeline import store
 from gaitreid.pipeline.clips import Clip, Recogniser, Seen
 from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.lock import holding
 from gaitreid.pose.arrays import BoolArray, specs, take
 from gaitreid.pose.errors import UsageError
 from gaitreid.reid.openset import Calibration, at_once, calibrate
@@ -252,12 +252,10 @@ def _there(book: Book | None, path: Path) -> Book:
 
 def _change(path: Path, change: Callable[[Book | None], Book]) -> Book:
     """Change a gallery under a lock that the system lets go of when its holder dies; readers see the old file or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with holding(path.with_name(f".{path.name}.lock"), wait=True):
         book = change(read(path) if path.exists() else None)
         facts: dict[str, store.Attribute] = {"metric": book.metric, "calibration": _calibration(book)}
-        store.write(path, "gallery", {"/gallery": book.gallery, "/cohort": book.cohort}, facts, private=True)
+        store.write(path, "gallery", {"/gallery": book.gallery, "/cohort": book.cohort}, facts)
     return book
 
 

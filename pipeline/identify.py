@@ -126,19 +126,16 @@ def table(identities: Sequence[Identity]) -> Iterator[str]:
 
 def write(folder: Path, identities: Sequence[Identity], naming: Naming, gallery: Path) -> None:
     """identities.csv and identities.json."""
-    with replacing(folder / "identities.csv") as temporary:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(CSV_COLUMNS)
-            for i in identities:
-                start, end = i.span
-                for place, c in enumerate(i.candidates, 1):
-                    margin = f"{i.margin:.6g}" if place == 1 and i.margin is not None else ""
-                    place_in = (i.video.name, i.person.number, f"{start:.3f}", f"{end:.3f}")
-                    rows.writerow((*place_in, i.answer, place, c.name, f"{c.distance:.6g}", margin, f"{c.score:.4f}"))
-        temporary.chmod(0o600)
+    with replacing(folder / "identities.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(CSV_COLUMNS)
+        for i in identities:
+            start, end = i.span
+            for place, c in enumerate(i.candidates, 1):
+                margin = f"{i.margin:.6g}" if place == 1 and i.margin is not None else ""
+                place_in = (i.video.name, i.person.number, f"{start:.3f}", f"{end:.3f}")
+                rows.writerow((*place_in, i.answer, place, c.name, f"{c.distance:.6g}", margin, f"{c.score:.4f}"))
     write_json(folder / "identities.json", _report(identities, naming, gallery))
-    (folder / "identities.json").chmod(0o600)
 
 
 def _report(identities: Sequence[Identity], naming: Naming, gallery: Path) -> dict[str, Any]:

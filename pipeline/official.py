@@ -96,7 +96,7 @@ def hand_out(work: Work, target: Path, name: str, train: str, test: str, console
 
 
 def _save(path: Path, values: Any) -> None:
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path, private=False) as temporary, temporary.open("wb") as file:
         np.save(file, values, allow_pickle=True)
 
 

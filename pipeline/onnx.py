@@ -33,7 +33,7 @@ def export(work: Work, config: Config, name: str, target: Path | None, console: 
         raise UsageError(f"there is no model '{name}' in {work.root}: run `gaitreid train` first")
     encoder, _, description = load(work.model(name))
     target = target or work.model(name) / "encoder.onnx"
-    with replacing(target) as temporary:
+    with replacing(target, private=False) as temporary:
         _write(encoder.eval(), description, temporary)
         worst = max(_difference(encoder, description, temporary, count, config.seed) for count in CHECKED)
         if worst > TOLERANCE:

@@ -34,7 +34,7 @@ def overlay(path: Path, identities: Sequence[Identity]) -> Path:
     size = (info.width * scale, info.height * scale)
     codec = cv2.VideoWriter.fourcc(*("mp4v" if path.suffix == ".mp4" else "MJPG"))
     with replacing(path) as temporary:
-        written = temporary.with_suffix(path.suffix)  # OpenCV goes by the ending
+        written = temporary.with_name(temporary.name + path.suffix)  # OpenCV goes by the ending
         writer = cv2.VideoWriter(str(written), codec, info.fps / info.step, size)
         if not writer.isOpened():
             raise ItemError("no-codec", f"{path}: OpenCV has no encoder for {path.suffix} here; .avi always works")

@@ -3,9 +3,14 @@
 A file holds the groups of one schema. Root attributes: `schema`, `schema_version`, `gaitreid_version`, and the stage's
 provenance. A group is a record: each array field a dataset with `dims` and `unit`, each other field an attribute. Files
 hold no time of writing and no address of memory: the same content is the same bytes.
+
+A file may come from anyone. What is read lies in the file itself (no links, virtual or external data), takes memory in
+proportion to its size (`pipeline/bounds.py`), and holds what such a record can hold (`pipeline/checks.py`).
 """
 
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,32 +20,41 @@ import h5py
 import numpy as np
 
 from gaitreid import __version__
+from gaitreid.pipeline.bounds import Allowance
+from gaitreid.pipeline.checks import check
 from gaitreid.pipeline.files import replacing
 from gaitreid.pipeline.schema import SCHEMAS
+from gaitreid.pipeline.versions import CODE
 from gaitreid.pose.arrays import Record, Spec, required, scalars, specs
 from gaitreid.pose.errors import FormatError, ShapeError
 from gaitreid.pose.skeleton import Skeleton
 
 R = TypeVar("R", bound=Record)
 Attribute = str | int | float | bool
-MOST_VALUES = 2**28  # of one dataset of another tool's file: a small file can claim any size
+NUMBERED = re.compile(r"\d{6}|[1-9]\d{6,17}")  # what stands for `*` in a schema
+# Other filters are plug-ins that a file could ask for, or are decoders that damaged data can crash.
+FILTERS = frozenset([h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32])
+# What h5py raises on damaged files.
+DAMAGE = (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
 
 
 def write(
-    path: Path, schema: str, groups: Mapping[str, Record], attributes: Mapping[str, Attribute], *, private: bool = False
+    path: Path, schema: str, groups: Mapping[str, Record], attributes: Mapping[str, Attribute], *, private: bool = True
 ) -> Path:
     """Write a file of one schema, whole or not at all.
 
     Args:
         groups: group path (such as `/tracks/000001`) -> record.
         attributes: of the root; texts, numbers, truth values. Lists and maps go in as JSON text.
-        private: whether only the owner may read it.
+        private: whether only the owner may read it, as of `files.replacing`.
     """
     parents = {pattern.rsplit("/", 1)[0] for pattern in SCHEMAS[schema].groups if pattern.endswith("/*")}
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver=("earliest", "v110")) as file:
+    with replacing(path, private=private) as temporary, h5py.File(temporary, "w", libver=("earliest", "v110")) as file:
         file.attrs["schema"] = schema
         file.attrs["schema_version"] = SCHEMAS[schema].version
         file.attrs["gaitreid_version"] = __version__
+        if schema in CODE:
+            file.attrs["code_version"] = CODE[schema]
         file.attrs.update(attributes)
         for parent in sorted(parents):
             file.create_group(parent)
@@ -48,8 +62,6 @@ def write(
             if _record_class(schema, name) is not type(record):
                 raise FormatError(f"{path}: schema {schema} has no {type(record).__name__} at {name}")
             _write_record(file.create_group(name) if name not in file else file[name], record)
-        if private:
-            temporary.chmod(0o600)
     return path
 
 
@@ -60,21 +72,21 @@ def read(path: Path, schema: str, record: type[R], group: str) -> R:
         FormatError: the file cannot be read, is of another schema or a later major version, or lacks something.
     """
     with _opened(path, schema) as file:
-        return _read_record(path, file, group, record)
+        return _read_record(path, file, group, record, Allowance(path))
 
 
 def read_all(path: Path, schema: str, record: type[R], parent: str = "/tracks") -> dict[str, R]:
-    """Read every record below a group, by name in order: `{'000001': ...}`."""
+    """Read every numbered record below a group, by name in order: `{'000001': ...}`."""
     with _opened(path, schema) as file:
-        if parent not in file:
-            raise FormatError(f"{path}: has no group {parent}")
-        return {name: _read_record(path, file, f"{parent}/{name}", record) for name in sorted(file[parent])}
+        numbered = sorted(name for name in _group(path, file, parent) if NUMBERED.fullmatch(name))
+        allowance = Allowance(path)
+        return {name: _read_record(path, file, f"{parent}/{name}", record, allowance) for name in numbered}
 
 
 def attributes(path: Path, schema: str) -> dict[str, Attribute]:
     """The root attributes, as Python values."""
     with _opened(path, schema) as file:
-        return {name: _plain(value) for name, value in file.attrs.items()}
+        return _attributes(file)
 
 
 def relabel(path: Path, schema: str, changes: Mapping[str, Attribute]) -> Path:
@@ -97,16 +109,16 @@ def describe(path: Path) -> dict[str, Any]:
 
         def visit(name: str, item: object) -> None:
             if isinstance(item, h5py.Dataset):
-                facts = {key: _plain(value) for key, value in item.attrs.items()}
-                datasets[f"/{name}"] = {"shape": list(item.shape), "dtype": _dtype_name(item), **facts}
+                shape = list(item.shape) if item.shape is not None else None
+                datasets[f"/{name}"] = {"shape": shape, "dtype": _dtype_name(item), **_attributes(item)}
 
         file.visititems(visit)
-        return {"attributes": {k: _plain(v) for k, v in file.attrs.items()}, "datasets": datasets}
+        return {"attributes": _attributes(file), "datasets": datasets}
 
 
 def write_sleap(path: Path, arrays: Mapping[str, Any]) -> Path:
     """Write SLEAP's analysis file: arrays compressed as SLEAP does, texts as bytes."""
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path, private=False) as temporary, h5py.File(temporary, "w") as file:
         for name, value in arrays.items():
             if isinstance(value, np.ndarray):
                 packed = {"compression": "gzip", "compression_opts": 9} if value.size else {}
@@ -126,25 +138,37 @@ def read_sleap(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"dims": {}}
     try:
         with h5py.File(path, "r") as file:
+            allowance = Allowance(path)
             for name in ("tracks", "point_scores", "node_names", "track_names", "edge_inds", "video_path"):
-                if isinstance(dataset := file.get(name), h5py.Dataset):
-                    if dataset.size > MOST_VALUES:
-                        raise FormatError(f"{path}: {name} has shape {dataset.shape}: more than {MOST_VALUES} values")
-                    found[name] = _texts(dataset[()])
-                    if "dims" in dataset.attrs:
-                        found["dims"][name] = json.loads(dataset.attrs["dims"])
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+                if name in file:
+                    dataset = _dataset(str(path), file, name, allowance)
+                    found[name] = _values(f"{path}: {name}", dataset, allowance)
+                    if "dims" in (given := _attributes(dataset)):
+                        found["dims"][name] = json.loads(str(given["dims"]))
+    except DAMAGE as error:
         raise FormatError(f"{path}: cannot be read as SLEAP's analysis file: {error}") from error
     return found
 
 
-def _texts(value: Any) -> Any:
-    """Bytes as texts, one by one in an array; anything else as it is."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, np.ndarray) and value.dtype.kind in "SO":
-        return [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in value.ravel().tolist()]
-    return value
+def _values(where: str, dataset: Any, allowance: Allowance) -> Any:
+    """Of another tool's dataset: numbers as an array, texts one by one, one text as such."""
+    if h5py.check_string_dtype(dataset.dtype) is None:
+        return dataset[()] if dataset.dtype.kind in "iufb" else None
+    texts = _texts(where, dataset, allowance, "replace")
+    return texts if dataset.shape else texts[0]
+
+
+def _texts(where: str, dataset: Any, allowance: Allowance, errors: str = "strict") -> list[str]:
+    """Texts of a dataset of one axis, or of none; in parts, as any number of them may be one long text of the file."""
+    texts = dataset.asstr("utf-8", errors)
+    if not dataset.shape:
+        return [str(texts[()])]
+    found: list[str] = []
+    while len(found) < len(dataset):
+        part = texts[len(found) : len(found) + max(1, allowance.left // max(allowance.held, 1))].ravel().tolist()
+        allowance.take(where, sum(map(len, part)))
+        found += part
+    return found
 
 
 @contextmanager
@@ -156,18 +180,19 @@ def _opened(path: Path, schema: str | None) -> Iterator[Any]:
         with h5py.File(path, "r") as file:
             _check_schema(path, file, schema)
             yield file
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError, UnicodeDecodeError) as error:
+    except DAMAGE as error:
         raise FormatError(f"{path}: cannot be read as HDF5 ({error}); if it is damaged, delete it and run again") from error
 
 
 def _check_schema(path: Path, file: Any, expected: str | None) -> None:
-    found = _plain(file.attrs.get("schema", ""))
+    given = _attributes(file)
+    found = given.get("schema", "")
     if found not in SCHEMAS:
         what = f"unknown schema '{found}'" if found else "no attribute 'schema'"
         raise FormatError(f"{path}: {what}: not a file that this version of gaitreid ({__version__}) knows")
     if expected and found != expected:
         raise FormatError(f"{path}: schema is '{found}', expected '{expected}'")
-    version = str(_plain(file.attrs.get("schema_version", "")))
+    version = str(given.get("schema_version", ""))
     known = SCHEMAS[str(found)].version
     major = version.partition(".")[0]
     if not major.isdigit():
@@ -200,33 +225,73 @@ def _write_record(group: Any, record: Record) -> None:
             group.attrs[field.name] = value
 
 
-def _read_record(path: Path, file: Any, name: str, cls: type[R]) -> R:
-    if name not in file:
-        raise FormatError(f"{path}: has no group {name}")
-    group, where = file[name], f"{path}: {name}"
-    given = ((field, spec) for field, spec in specs(cls) if spec.default is None or field in group)
-    values: dict[str, Any] = {field: _read_array(where, group, field, spec) for field, spec in given}
-    hints = get_type_hints(cls)
+def _read_record(path: Path, file: Any, name: str, cls: type[R], allowance: Allowance) -> R:
+    group, where = _group(path, file, name), f"{path}: {name}"
+    given = [(field, spec) for field, spec in specs(cls) if spec.default is None or group.id.links.exists(field.encode())]
+    values: dict[str, Any] = {field: _read_array(where, group, field, spec, allowance) for field, spec in given}
+    hints, attributes = get_type_hints(cls), _attributes(group)
     for field in scalars(cls):
-        if field.name in group.attrs:
-            values[field.name] = _read_scalar(f"{where}: {field.name}", _plain(group.attrs[field.name]), hints[field.name])
+        if field.name in attributes:
+            values[field.name] = _read_scalar(f"{where}: {field.name}", attributes[field.name], hints[field.name])
         elif required(field):
             raise FormatError(f"{where}: has no attribute '{field.name}'")
     try:
-        return cls(**values)
-    except ShapeError as error:
+        record = cls(**values)
+        check(record)
+    except (ShapeError, FormatError) as error:
         raise FormatError(f"{where}: {error}") from error
+    return record
 
 
-def _read_array(where: str, group: Any, name: str, spec: Spec) -> Any:
-    if name not in group or not isinstance(group[name], h5py.Dataset):
+def _group(path: Path, file: Any, name: str) -> Any:
+    """A group of this very file."""
+    group = file
+    for part in name.strip("/").split("/"):
+        if not _is_inside(group, part, f"{path}: {part}") or not isinstance(group := group[part], h5py.Group):
+            raise FormatError(f"{path}: has no group {name}")
+    return group
+
+
+def _dataset(where: str, group: Any, name: str, allowance: Allowance) -> Any:
+    """A dataset whose values lie in this very file and, as they are claimed to be, fit what is allowed to it."""
+    if not _is_inside(group, name, f"{where}: {name}") or not isinstance(dataset := group[name], h5py.Dataset):
         raise FormatError(f"{where}: has no dataset '{name}'")
-    dataset = group[name]
-    if spec.dtype == "text":
-        if h5py.check_string_dtype(dataset.dtype) is None:
-            raise FormatError(f"{where}: {name}: dtype is {dataset.dtype}, expected text")
-        return np.array(dataset.asstr()[()].tolist(), dtype=np.str_).reshape(dataset.shape)
-    return dataset[()]
+    if dataset.is_virtual or dataset.external:
+        raise FormatError(f"{where}: {name}: its values lie in other files, which are not read")
+    if dataset.shape is None:
+        raise FormatError(f"{where}: {name}: is empty")
+    made = dataset.id.get_create_plist()
+    unknown = {made.get_filter(k)[0] for k in range(made.get_nfilters())} - FILTERS
+    if unknown:
+        raise FormatError(f"{where}: {name}: is packed by the filters {sorted(unknown)}: gzip, shuffle and fletcher32 are read")
+    chunk = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
+    if chunk > allowance.left:
+        raise FormatError(f"{where}: {name}: its chunks claim {chunk} bytes each")
+    allowance.take(f"{where}: {name}", math.prod(dataset.shape) * dataset.dtype.itemsize)
+    return dataset
+
+
+def _is_inside(group: Any, name: str, where: str) -> bool:
+    """Whether there is something of this name, and in this place of this file: links, which may lead anywhere, are refused."""
+    links, key = group.id.links, name.encode()
+    if not links.exists(key):
+        return False
+    if links.get_info(key).type != h5py.h5l.TYPE_HARD:
+        raise FormatError(f"{where}: is a link to elsewhere: only what lies in the file itself is read")
+    return True
+
+
+def _read_array(where: str, group: Any, name: str, spec: Spec, allowance: Allowance) -> Any:
+    dataset = _dataset(where, group, name, allowance)
+    if spec.dtype != "text":
+        if dataset.dtype.kind not in "iufb":
+            raise FormatError(f"{where}: {name}: dtype is {dataset.dtype}, expected {np.dtype(spec.dtype)}")
+        return dataset[()]
+    if h5py.check_string_dtype(dataset.dtype) is None or len(dataset.shape) != 1:
+        raise FormatError(f"{where}: {name}: dtype is {dataset.dtype} of shape {dataset.shape}, expected texts in a row")
+    found = _texts(f"{where}: {name}", dataset, allowance)
+    allowance.take(f"{where}: {name}", 4 * max(map(len, found), default=0) * len(found))  # numpy gives all the longest's room
+    return np.array(found, dtype=np.str_)
 
 
 def _read_scalar(where: str, value: Attribute, hint: type) -> object:
@@ -253,6 +318,16 @@ def _read_skeleton(where: str, value: Attribute) -> Skeleton:
 
 def _dtype_name(dataset: Any) -> str:
     return "text" if h5py.check_string_dtype(dataset.dtype) else str(dataset.dtype)
+
+
+def _attributes(item: Any) -> dict[str, Attribute]:
+    """The attributes that are one value each, as Python values; others are none of ours."""
+    found = {}
+    for name in item.attrs:
+        attribute = item.attrs.get_id(name)
+        if attribute.get_space().get_simple_extent_type() == h5py.h5s.SCALAR:
+            found[name] = _plain(item.attrs[name])
+    return found
 
 
 def _plain(value: Any) -> Attribute:

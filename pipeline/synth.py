@@ -113,8 +113,8 @@ def _render(clip: Clip) -> Path:
     people = [walker(clip.seed, n) for n in clip.people]
     recording = (clip.seed, clip.people[0], CONDITIONS.index(clip.condition), clip.number)
     truths = []
-    with replacing(clip.path) as temporary:
-        video = temporary.with_suffix(".avi")  # OpenCV goes by the ending
+    with replacing(clip.path, private=False) as temporary:
+        video = temporary.with_name(f"{temporary.name}.avi")  # OpenCV goes by the ending
         writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (WIDTH, HEIGHT))
         for rendered in scene(people, clip.condition, clip.view, clip.seconds, recording):
             writer.write(rendered.image)
@@ -126,7 +126,8 @@ def _render(clip: Clip) -> Path:
         track2d, track3d = _truth([t.people[n] for t in truths])
         groups |= {f"/tracks/{n + 1:06d}": track2d, f"/tracks3d/{n + 1:06d}": track3d}
     subjects = ",".join(f"{n:03d}" for n in clip.people)
-    store.write(clip.truth, "truth", groups, {"config": _settings(clip), "made_from": "rendered", "subjects": subjects})
+    facts: dict[str, store.Attribute] = {"config": _settings(clip), "made_from": "rendered", "subjects": subjects}
+    store.write(clip.truth, "truth", groups, facts, private=False)
     return clip.path
 
 
