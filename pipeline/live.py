@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -55,7 +56,8 @@ def live(source: str, recogniser: Recogniser, naming: Naming, estimators: Estima
     first(nobody)  # the first picture takes a second: not while the video plays
     estimators.give_back(first)
     tracker = Tracker(config, detector, estimators)
-    numbers: dict[int, int] = {}
+    numbers: WeakKeyDictionary[Person, int] = WeakKeyDictionary()
+    next_number = count(1)
     began, look, dropped = clock.monotonic(), EVERY, 0
     for read, frame in enumerate(stream, 1):
         early = began + frame.time - clock.monotonic()
@@ -70,7 +72,7 @@ def live(source: str, recogniser: Recogniser, naming: Naming, estimators: Estima
         look = frame.time + EVERY
         people = []
         for person in tracker.people:
-            number = numbers.setdefault(id(person), len(numbers) + 1)
+            number = numbers[person] if person in numbers else numbers.setdefault(person, next(next_number))
             seen = _seen(person, number, recogniser)
             if seen:
                 people.append(seen)

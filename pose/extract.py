@@ -8,7 +8,7 @@ Estimators that pose in batches are asked once for all people and all frames bet
 where their motion says they will be. Where they are not, they are posed again.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, zip_longest
 from pathlib import Path
@@ -21,14 +21,16 @@ from gaitreid.pose.detect import check, choose, detector
 from gaitreid.pose.errors import ItemError, UsageError
 from gaitreid.pose.estimate import CORE, MIN_SCORE, BatchEstimator, Crop, Estimate, Estimators, PoseEstimator
 from gaitreid.pose.records import SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH, Silhouettes, Track2D, VideoInfo
+from gaitreid.pose.shelf import Shelf
 from gaitreid.pose.silhouettes import Silhouette, cut_out
 from gaitreid.pose.skeleton import Skeleton
-from gaitreid.pose.video import Frame, Image, ahead, frames
+from gaitreid.pose.video import Bounds, Frame, Image, ahead, frames
 
 STEADY = 0.18  # seconds over which a person's velocity is averaged
 GROWTH = 1.6  # the most by which the size of a person changes from one frame to the next
 SAME = 0.75  # intersection over union of two crops in which a person is posed alike
 AHEAD, TOGETHER = 8, 16  # the most frames that are read ahead, and that are posed at once
+LONGEST = 300.0  # seconds of a track: who stays for longer is taken down in parts, so that memory does not grow with the video
 TURN_SECONDS, TURN_WAY = 0.4, 0.12  # a turn is this way forth and back, in body heights, each within this time
 
 
@@ -88,6 +90,7 @@ class Extraction:
     Attributes:
         detector: the one that was used; `why` says why `auto` chose it.
         frames_read: frames looked at; `frames_used` of them are in a track.
+        tracks: by first frame; of long videos they lie on disk, and each is read when it is asked for.
         silhouettes: in the order of the tracks; empty if not asked for.
     """
 
@@ -96,8 +99,8 @@ class Extraction:
     why: str
     frames_read: int
     frames_used: int
-    tracks: tuple[Track2D, ...]
-    silhouettes: tuple[Silhouettes, ...]
+    tracks: Sequence[Track2D]
+    silhouettes: Sequence[Silhouettes]
     rejected: tuple[Rejected, ...]
 
 
@@ -133,39 +136,58 @@ class Person:
         """Where they should be by then, (4,)."""
         return self.box + np.tile(self.velocity * (time - self.time[-1] if self.time else 0.0), 2)
 
+    def part(self, first: int, end: int) -> "Person":
+        """What was seen from one frame of theirs to before another."""
+        rows = slice(first, end)
+        lists = {name: getattr(self, name)[rows] for name in ("index", "time", "boxes", "estimates", "masks")}
+        return replace(self, **lists)
 
-def extract(path: Path, config: ExtractConfig, estimators: Estimators) -> Extraction:
-    """Find, follow and pose the people of a video.
+    def taken(self) -> "Person":
+        """All but the last frame, which stays, as they are still followed."""
+        past, last = self.part(0, -1), self.part(len(self.index) - 1, len(self.index))
+        self.index, self.time, self.boxes, self.estimates, self.masks = (
+            last.index,
+            last.time,
+            last.boxes,
+            last.estimates,
+            last.masks,
+        )
+        return past
+
+
+def extract(
+    path: Path,
+    config: ExtractConfig,
+    estimators: Estimators,
+    *,
+    bounds: Bounds = Bounds(),  # noqa: B008
+    seen: Callable[[float], None] = lambda seconds: None,
+) -> Extraction:
+    """Find, follow and pose the people of a video; memory does not grow with its length.
 
     Args:
         estimators: may be used for one video after the other; with masks where `config.silhouettes` asks for them.
+        bounds: the largest video that is taken.
+        seen: told now and then how many seconds of it are done.
 
     Raises:
-        ItemError: `unreadable`, `not-a-video`, or `no-person`: nobody was found at all. People of whom no track was kept give
-            an extraction without tracks, whose `rejected` says why.
+        ItemError: `unreadable`, `not-a-video`, `not-a-file`, `too-large`, or `no-person`: nobody was found at all. People of whom
+            no track was kept give an extraction without tracks, whose `rejected` says why.
     """
-    info, stream = frames(path, config.max_fps)
+    info, stream = frames(path, config.max_fps, bounds)
     name, why = choose(path) if config.detector == "auto" else (config.detector, "as asked")
-    tracker = Tracker(config, name, estimators)
+    found = _Found(config)
+    tracker = Tracker(config, name, estimators, found.add)
     read = 0
     for sights in _between_looks(ahead(map(tracker.see, stream), AHEAD)):
         tracker.follow(sights)
         read += len(sights)
-    people = tracker.finish()
-    if not people:
+        seen(sights[-1].frame.time)
+    tracker.finish()
+    if not found.people:
         raise ItemError("no-person", f"nobody found in {read} frames [{name}: {why}]")
-    kept, rejected = _sift(people, config)
-    used = {i for person in kept for i in person.index}
-    return Extraction(
-        info,
-        name,
-        why,
-        read,
-        len(used),
-        tuple(track_of(p) for p in kept),
-        tuple(_silhouettes(p) for p in kept) if config.silhouettes else (),
-        tuple(rejected),
-    )
+    tracks, silhouettes, rejected = found.sorted()
+    return Extraction(info, name, why, read, found.frames, tracks, silhouettes, rejected)
 
 
 def _between_looks(sights: Iterable[Sight]) -> Iterator[list[Sight]]:
@@ -181,18 +203,24 @@ def _between_looks(sights: Iterable[Sight]) -> Iterator[list[Sight]]:
 
 
 class Tracker:
-    """Follows people from frame to frame; `step` takes a frame, `finish` gives everybody who was followed, by first frame.
+    """Follows people from frame to frame; `step` takes a frame, and who was followed is given to `ended`, at last by `finish`.
 
     `step` is `see` and `follow`, which may be called from two threads: what is seen does not depend on who is followed.
     """
 
-    def __init__(self, config: ExtractConfig, name: str, estimators: Estimators) -> None:
+    def __init__(
+        self,
+        config: ExtractConfig,
+        name: str,
+        estimators: Estimators,
+        ended: Callable[[Person], None] = lambda person: None,
+    ) -> None:
         """Follow nobody yet; `name` is the detector's."""
         self._config = config
         self._detector = detector(name, estimators.device, config.trust_config)
         self._estimators = estimators
         self._active: list[Person] = []
-        self._ended: list[Person] = []
+        self._ended = ended
         self._next_look = 0.0
 
     @property
@@ -218,17 +246,18 @@ class Tracker:
         for sight in sights:
             self._step(sight)
 
-    def finish(self) -> list[Person]:
-        """Everybody who was followed."""
+    def finish(self) -> None:
+        """Follow nobody any more."""
         for person in list(self._active):
             self._end(person)
-        return sorted(self._ended, key=lambda p: p.index[0])
 
     def _step(self, sight: Sight) -> None:
         frame = sight.frame
         for person in list(self._active):
             if not self._find(person, frame) and frame.time - person.time[-1] > self._config.max_missing:
                 self._end(person)
+            elif person.time[-1] - person.time[0] > LONGEST:
+                self._ended(person.taken())
         self._part(frame.time)
         if sight.boxes is not None:
             self._begin(sight.boxes, frame)
@@ -326,7 +355,7 @@ class Tracker:
 
     def _end(self, person: Person) -> None:
         self._active.remove(person)
-        self._ended.append(person)
+        self._ended(person)
         self._estimators.give_back(person.estimator)
 
 
@@ -412,28 +441,51 @@ def _pieces(person: Person) -> list[Person]:
     boxes = np.stack(person.boxes)
     x = (boxes[:, 0] + boxes[:, 2]) / 2 / np.median(boxes[:, 3] - boxes[:, 1])
     edges = [0, *turns(np.array(person.time), x), len(person.index)]
-    return [
-        replace(
-            person,
-            index=person.index[a:b],
-            time=person.time[a:b],
-            boxes=person.boxes[a:b],
-            estimates=person.estimates[a:b],
-            masks=person.masks[a:b],
-        )
-        for a, b in pairwise(edges)
-    ]
+    return [person.part(a, b) for a, b in pairwise(edges)]
 
 
-def _sift(people: list[Person], config: ExtractConfig) -> tuple[list[Person], list[Rejected]]:
-    kept, rejected = [], []
-    for person in sorted((p for whole in people for p in _pieces(whole)), key=lambda p: p.index[0]):
-        reason = _reason(person, config)
-        if reason:
-            rejected.append(Rejected(reason, person.index[0], person.index[-1], len(person.index)))
-        else:
-            kept.append(person)
-    return kept, rejected
+class _Found:
+    """The tracks of a video as they end, sifted. Where there are many they lie on disk.
+
+    Attributes:
+        people: how many were followed, and `frames` how many frames are in a track.
+    """
+
+    def __init__(self, config: ExtractConfig) -> None:
+        self.people = 0
+        self._config = config
+        self._order: list[tuple[int, int, int]] = []  # of a track its first frame, that of its person, and its place
+        self._tracks: Shelf[Track2D] = Shelf()
+        self._silhouettes: Shelf[Silhouettes] = Shelf()
+        self._rejected: list[tuple[int, int, Rejected]] = []
+        self._used = bytearray()
+
+    @property
+    def frames(self) -> int:
+        """How many are in a track."""
+        return sum(self._used)
+
+    def add(self, person: Person) -> None:
+        """Somebody who is followed no more."""
+        self.people += 1
+        for piece in _pieces(person):
+            first, last = piece.index[0], piece.index[-1]
+            if reason := _reason(piece, self._config):
+                self._rejected.append((first, person.index[0], Rejected(reason, first, last, len(piece.index))))
+                continue
+            self._order.append((first, person.index[0], len(self._order)))
+            self._tracks.put(track_of(piece))
+            if self._config.silhouettes:
+                self._silhouettes.put(_silhouettes(piece))
+            self._used.extend(bytes(max(0, last + 1 - len(self._used))))
+            for index in piece.index:
+                self._used[index] = 1
+
+    def sorted(self) -> tuple[Sequence[Track2D], Sequence[Silhouettes], tuple[Rejected, ...]]:
+        """Tracks, silhouettes and what was kept out, by first frame."""
+        places = [place for *_, place in sorted(self._order)]
+        rejected = tuple(row[-1] for row in sorted(self._rejected, key=lambda row: row[:2]))
+        return self._tracks.by(places), self._silhouettes.by(places if self._config.silhouettes else []), rejected
 
 
 def _reason(person: Person, config: ExtractConfig) -> str:

@@ -1,6 +1,7 @@
 """Videos to upright frames, one at a time."""
 
 import contextlib
+import stat
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ Item = TypeVar("Item")
 Image = NDArray[np.uint8]
 PICTURES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"])
 FALLBACK_FPS = 25.0  # where the container states no rate, or an absurd one
+FASTEST = 1000  # frames a second: a stream whose clock stands still ends, too
+LEAST_BYTES = 8  # of a frame in the tightest coding: a container that claims more frames than fit in it is wrong
 
 
 @dataclass(frozen=True)
@@ -37,18 +40,34 @@ class Frame:
     image: Image
 
 
-def frames(path: Path, max_fps: float = 30.0) -> tuple[VideoInfo, Iterator[Frame]]:
+@dataclass(frozen=True)
+class Bounds:
+    """The largest video that is read.
+
+    Attributes:
+        pixels: of a picture; 8K has 33 million.
+        seconds: of the whole.
+    """
+
+    pixels: int = 40_000_000
+    seconds: float = 86_400.0
+
+
+def frames(path: Path, max_fps: float = 30.0, bounds: Bounds = Bounds()) -> tuple[VideoInfo, Iterator[Frame]]:
     """Facts of a video, and its frames in order; memory does not grow with its length.
 
     Args:
         max_fps: above it every n-th frame is used, n the nearest whole number (60 -> 30, 50 -> 25, 240 -> 30).
 
     Raises:
-        ItemError: `unreadable` (no frame can be decoded), `not-a-video` (a picture).
+        ItemError: `not-a-file` (a pipe, a device, a folder), `unreadable` (no frame can be decoded), `not-a-video` (a picture),
+            `too-large` (see `bounds`; also while frames are taken, where the container did not say how long it is).
     """
+    size = _size(path)
     if path.suffix.lower() in PICTURES or _is_picture(path):
         raise ItemError("not-a-video", "this is a picture")
     capture = _open(path)
+    _check(capture, size, bounds)
     ok, decoded = capture.read()
     if not ok:
         capture.release()
@@ -65,7 +84,7 @@ def frames(path: Path, max_fps: float = 30.0) -> tuple[VideoInfo, Iterator[Frame
         rotation=int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360,
         step=step,
     )
-    return info, _rest(capture, first, fps, step)
+    return info, _rest(capture, first, fps, step, bounds)
 
 
 def ahead(items: Iterator[Item], size: int) -> Generator[Item, None, None]:
@@ -133,7 +152,7 @@ def cut(image: Image, centre: FloatArray, scale: float, width: int, height: int)
     return np.asarray(cv2.copyMakeBorder(part, north, south, west, east, cv2.BORDER_REPLICATE), dtype=np.uint8), shift
 
 
-def _rest(capture: cv2.VideoCapture, image: Image, fps: float, step: int) -> Iterator[Frame]:
+def _rest(capture: cv2.VideoCapture, image: Image, fps: float, step: int, bounds: Bounds) -> Iterator[Frame]:
     """The first frame, already decoded, and those after it."""
     index, start, last = 0, capture.get(cv2.CAP_PROP_POS_MSEC), -1.0
     ok = True
@@ -144,6 +163,8 @@ def _rest(capture: cv2.VideoCapture, image: Image, fps: float, step: int) -> Ite
                 if time <= last:  # some containers state no times, or the same one twice
                     time = last + step / fps
                 last = time
+                if max(time, index / FASTEST) > bounds.seconds:
+                    raise ItemError("too-large", f"longer than {bounds.seconds / 3600:g} h (limits.hours): cut it")
                 if image.ndim == 2:
                     image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
                 yield Frame(index, max(time, 0.0), image)
@@ -164,6 +185,35 @@ def _open(path: Path) -> cv2.VideoCapture:
         raise ItemError("unreadable", "cannot be opened: the file is empty, damaged or of an unknown format")
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     return capture
+
+
+def _size(path: Path) -> int:
+    """Bytes of a regular file: a pipe or a device would be waited for."""
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise ItemError("unreadable", f"cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(facts.st_mode):
+        raise ItemError("not-a-file", "a pipe, a device or a folder, not a video file")
+    return facts.st_size
+
+
+def _check(capture: cv2.VideoCapture, size: int, bounds: Bounds) -> None:
+    """What the container claims, before memory is taken for it."""
+    width, height = (int(capture.get(prop)) for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    count, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
+    seconds = count / fps if fps > 0 else 0.0
+    try:
+        if width * height > bounds.pixels:
+            most = f"{bounds.pixels / 1e6:g} megapixels are allowed (limits.megapixels)"
+            raise ItemError("too-large", f"{width}x{height} pixels, {most}: scale it down")
+        if seconds > bounds.seconds and count * LEAST_BYTES <= size:
+            raise ItemError(
+                "too-large", f"{seconds / 3600:.1f} h long, {bounds.seconds / 3600:g} are allowed (limits.hours): cut it"
+            )
+    except ItemError:
+        capture.release()
+        raise
 
 
 def _is_picture(path: Path) -> bool:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("GAITREID_IN_PROCESS", "1")  # one job needs no process of its own, which costs seconds each time
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

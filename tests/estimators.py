@@ -1,6 +1,6 @@
 """What every pose estimator must do. The test of each backend runs all of CHECKS on its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -126,7 +126,7 @@ def serves_extraction(estimator: PoseEstimator, trained: bool, folder: Path) -> 
     """A whole video goes through; trained, it gives the one track that is there."""
     path = video(folder / "walker.avi")
     lent = Estimators(lambda masks: estimator)
-    tracks: tuple[Track2D, ...] = ()
+    tracks: Sequence[Track2D] = ()
     reason = ""
     try:
         tracks = extract(path, ExtractConfig(detector="hog" if trained else "whole", min_seconds=0.5), lent).tracks

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from gaitreid.pose import extract as extraction
 from gaitreid.pose.detect import choose
 from gaitreid.pose.errors import ItemError, UsageError
 from gaitreid.pose.estimate import BatchEstimator, Crop, Estimate, Estimators
@@ -88,6 +89,22 @@ def test_who_leaves_and_comes_back_may_be_another(tmp_path):
     images = [people(None)] * 8 + [people(40 + 2 * t) for t in range(40)] + [people(None)] * 20
     images += [people(60 + 2 * t) for t in range(40)]
     assert len(run(write(tmp_path / "a.avi", images)).tracks) == 2
+
+
+def test_who_stays_long_is_taken_down_in_parts_that_join(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.avi", [people(None)] * 8 + [people(20 + 2 * t) for t in range(95)])
+    (whole,) = run(path).tracks
+    monkeypatch.setattr(extraction, "LONGEST", 1.0)
+    seconds = []
+    estimators = Estimators(Bars)
+    result = extract(path, ExtractConfig(detector="motion", min_seconds=0.2), estimators, seen=seconds.append)
+    assert len(result.tracks) >= 3
+    assert max(len(track.frame) for track in result.tracks) <= 27
+    for field in ("frame", "time", "box", "xy", "score"):
+        np.testing.assert_array_equal(np.concatenate([getattr(t, field) for t in result.tracks]), getattr(whole, field))
+    assert result.frames_used == len(whole.frame)
+    assert seconds == sorted(seconds)
+    assert seconds[-1] == pytest.approx(102 / 25, abs=0.05)
 
 
 def test_short_tracks_are_left_out_with_a_reason(tmp_path):
