@@ -4,9 +4,12 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import yaml
 
+from gaitreid.pipeline import yaml_file
+from gaitreid.pipeline.bounds import Allowance
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import replacing, write_text
 from gaitreid.pose.errors import FormatError, UsageError
@@ -18,8 +21,8 @@ Epoch = tuple[int, dict[str, float], Callable[[], dict[str, Any]]]
 def read_description(folder: Path) -> dict[str, Any]:
     """What is trained there; empty where nothing is."""
     try:
-        found = yaml.safe_load((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        found = yaml_file.read(folder / DESCRIPTION)
+    except FormatError:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -88,10 +91,21 @@ def _load(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
+        _check_archive(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if "optimiser" not in state or int(state["epoch"]) < 1:
+            raise FormatError("not a snapshot of a training")
     except Exception as error:  # torch raises anything at all on a damaged file
         raise FormatError(f"{path}: cannot be read ({type(error).__name__}); delete it to train from the beginning") from error
     return state
+
+
+def _check_archive(path: Path) -> None:
+    """Raises: BadZipFile or FormatError: it is no archive, or one that unfolds to more than there can be."""
+    allowance = Allowance(path)
+    with ZipFile(path) as archive:
+        for member in archive.infolist():
+            allowance.take(f"{path}: {member.filename}", member.file_size)
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from gaitreid.pipeline.clips import Clip, Recogniser, Seen
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.lock import holding
 from gaitreid.pose.arrays import BoolArray, specs, take
-from gaitreid.pose.errors import UsageError
+from gaitreid.pose.errors import FormatError, UsageError
 from gaitreid.reid.openset import Calibration, at_once, calibrate
 from gaitreid.reid.records import Cohort, Gallery
 from gaitreid.reid.search import Metric
@@ -116,7 +116,14 @@ def read(path: Path) -> Book:
     if not path.exists():
         raise UsageError(f"{path}: there is no gallery; `gaitreid gallery add NAME VIDEOS... --gallery {path}` makes one")
     metric: Any = store.attributes(path, "gallery").get("metric", "cosine")
-    return Book(store.read(path, "gallery", Gallery, "/gallery"), store.read(path, "gallery", Cohort, "/cohort"), metric)
+    if metric not in get_args(Metric):
+        raise FormatError(f"{path}: metric is {metric!r}, expected {' or '.join(get_args(Metric))}")
+    found, cohort = store.read(path, "gallery", Gallery, "/gallery"), store.read(path, "gallery", Cohort, "/cohort")
+    if len(cohort.vector) and cohort.vector.shape[1] != found.vector.shape[1]:
+        raise FormatError(
+            f"{path}: vectors of the cohort have {cohort.vector.shape[1]} numbers, expected {found.vector.shape[1]}"
+        )
+    return Book(found, cohort, metric)
 
 
 def add(path: Path, name: str, clips: Sequence[Clip], recogniser: Recogniser, console: Console) -> Book:

@@ -4,14 +4,17 @@ What the published scripts guess, this reads by name: people by folder, joints b
 which a joint is missing are left out, as in the papers; `gaitreid split` cuts where too many were.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from gaitreid.pipeline import store
+from gaitreid.pipeline import npy, store
+from gaitreid.pipeline.bounds import file_name, read_text
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.jobs import Failure, Summary
@@ -108,48 +111,48 @@ def _biwi(root: Path) -> Iterator[Recording]:
     for condition, folder in parts.items():
         for person in _folders(_below(root, folder)):
             subject = person.name[:3]
-            yield _of_frames(f"{subject}-{condition}", Labels(subject, condition, "01"), person)
+            yield _of_frames(file_name(f"{subject}-{condition}"), Labels(subject, condition, "01"), person)
 
 
 def _ias(root: Path) -> Iterator[Recording]:
     for condition, folder in {"training": "Training", "testing-a": "TestingA", "testing-b": "TestingB"}.items():
         for person in _folders(_below(root, folder)):
-            yield _of_frames(f"{person.name}-{condition}", Labels(person.name, condition, "01"), person)
+            yield _of_frames(file_name(f"{person.name}-{condition}"), Labels(person.name, condition, "01"), person)
 
 
 def _of_frames(stem: str, labels: Labels, folder: Path) -> Recording:
     """BIWI and IAS-Lab: one file a frame, in the order of their names."""
-    files = tuple(sorted(folder.rglob("*skel.txt")))
+    files = tuple(sorted(_regular(folder, "*skel.txt")))
     missing = np.full((len(KINECT20.joints), 3), np.nan, dtype=np.float32)
 
     def read() -> FloatArray:
         if not files:
             raise FormatError(f"{folder}: no file ends in skel.txt")
-        found = (tracked_frame(file.read_text(encoding="ascii"), str(file)) for file in files)
+        found = (tracked_frame(read_text(file), str(file)) for file in files)
         return np.stack([missing if frame is None else frame for frame in found])
 
     return Recording(stem, labels, KINECT20, files, read)
 
 
 def _kgbd(root: Path) -> Iterator[Recording]:
-    for file in sorted(root.rglob("Person*/*.txt")):
+    for file in sorted(_regular(root, "Person*/*.txt")):
         subject = file.parent.name.removeprefix("Person").zfill(3)
         labels = Labels(subject, "walking", file.stem.zfill(2))
-        yield Recording(f"{subject}-{labels.number}", labels, KINECT20, (file,), partial(_kgbd_frames, file))
+        yield Recording(file_name(f"{subject}-{labels.number}"), labels, KINECT20, (file,), partial(_kgbd_frames, file))
 
 
 def _kgbd_frames(file: Path) -> FloatArray:
-    return kgbd_sequence(file.read_text(encoding="utf-8"), str(file))
+    return kgbd_sequence(read_text(file), str(file))
 
 
 def _ks20(root: Path) -> Iterator[Recording]:
     for name, view in KS20_VIEWS.items():
         groups: dict[tuple[str, str], list[tuple[int, Path]]] = {}
-        for file in sorted(_below(root, name).rglob("*.txt")):
+        for file in sorted(_regular(_below(root, name), "*.txt")):
             pieces = file.stem.split("_")
-            take = next((p[2:] for p in pieces if p.startswith("gc") and p[2:].isdigit()), "")
-            body = next((p[4:] for p in pieces if p.startswith("body") and p[4:].isdigit()), "")
-            moment = next((p for p in pieces if p.isdigit()), "")
+            take = next((p[2:] for p in pieces if re.fullmatch(r"gc[0-9]+", p)), "")
+            body = next((p[4:] for p in pieces if re.fullmatch(r"body[0-9]+", p)), "")
+            moment = next((p for p in pieces if re.fullmatch(r"[0-9]+", p)), "")
             if take and body and moment:  # by number: as texts, 10 would come before 9
                 groups.setdefault((body.zfill(2), take.zfill(2)), []).append((int(moment), file))
         for (body, take), frames in sorted(groups.items()):
@@ -161,23 +164,39 @@ def _ks20(root: Path) -> Iterator[Recording]:
 
 def _ks20_frames(files: tuple[Path, ...]) -> FloatArray:
     missing = np.full((len(KINECT25.joints), 3), np.nan, dtype=np.float32)
-    found = (ks20_frame(file.read_text(encoding="utf-8"), str(file)) for file in files)
+    found = (ks20_frame(read_text(file), str(file)) for file in files)
     return np.stack([missing if frame is None else frame for frame in found])
 
 
 def _kinect(path: Path) -> Iterator[Recording]:
     """The archive of Jun et al. (2020): one array of frames, and where each clip starts."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            data = {name: archive[name] for name in ("joints", "starts", "subject", "trial", "sensor")}
-            gait = archive["gait"] if "gait" in archive else np.full(len(data["subject"]), "normal")
-    except (OSError, ValueError, KeyError) as error:
-        raise FormatError(f"{path}: not an archive of Kinect walks: {error}") from error
-    for k, (first, last) in enumerate(zip(data["starts"][:-1], data["starts"][1:], strict=True)):
-        labels = Labels(f"{data['subject'][k]:02d}", str(gait[k]), f"{data['trial'][k]:02d}", f"sensor{data['sensor'][k]}")
-        xyz = from_z_up(data["joints"][first:last])
-        stem = f"{labels.subject}-{labels.condition}-{labels.number}-{labels.view}"
+    data = npy.load_archive(path, ("joints", "starts", "subject", "trial", "sensor"), ("gait",))
+    joints, starts = data["joints"], data["starts"]
+    if joints.dtype.kind != "f" or joints.shape[1:] != (len(KINECT25.joints), 3):
+        raise FormatError(f"{path}: joints are {joints.dtype} of shape {joints.shape}, expected frames of 25 joints in 3D")
+    whole = starts.dtype.kind in "iu" and starts.ndim == 1 and len(starts) > 0
+    if not whole or (starts[1:] < starts[:-1]).any() or starts[0] < 0 or starts[-1] > len(joints):
+        raise FormatError(f"{path}: starts must be rising rows of the {len(joints)} frames")
+    for name in ("subject", "trial", "sensor", "gait"):
+        column = data.get(name)
+        if column is not None and (column.shape != (len(starts) - 1,) or (name != "gait" and column.dtype.kind not in "iu")):
+            raise FormatError(f"{path}: {name} is {column.dtype} of shape {column.shape}, expected one for each clip")
+    for k, (first, last) in enumerate(pairwise(starts)):
+        gait = _plain(data["gait"][k]) if "gait" in data else "normal"
+        labels = Labels(f"{data['subject'][k]:02d}", gait, f"{data['trial'][k]:02d}", f"sensor{data['sensor'][k]}")
+        xyz = from_z_up(joints[first:last])
+        stem = file_name(f"{labels.subject}-{labels.condition}-{labels.number}-{labels.view}")
         yield Recording(stem, labels, KINECT25, () if k else (path,), partial(np.copy, xyz))
+
+
+def _plain(text: object) -> str:
+    """A text that is printed and stored; in an archive it can hold anything."""
+    return "".join(letter for letter in str(text) if letter.isprintable())
+
+
+def _regular(folder: Path, pattern: str) -> Iterator[Path]:
+    """Files below a folder; pipes and devices, which may never end, are none."""
+    return (path for path in folder.rglob(pattern) if path.is_file())
 
 
 def _below(root: Path, folder: str) -> Path:

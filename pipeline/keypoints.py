@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from gaitreid.pipeline import store
+from gaitreid.pipeline.bounds import LONGEST, file_name, read_bytes
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.jobs import Failure, Summary
@@ -24,7 +25,6 @@ from gaitreid.pose.errors import EmptyError, FormatError, GaitReidError, ItemErr
 from gaitreid.pose.extract import ExtractConfig
 from gaitreid.pose.keypoint_files import Clip
 
-LONGEST = 150  # bytes of a video's name: file systems take 255
 RATE = 25.0  # frames a second where neither the file nor --fps says so
 OPENPOSE = re.compile(r"^(?P<video>.*?)[_-]?(?P<frame>\d{1,12})_keypoints\.json$")
 MEANS_NOTHING = ("alphapose-results", "results", "predictions", "annotations", "keypoints", "sep-json", "json")
@@ -115,6 +115,8 @@ def _outcomes(target: Target, source: Source, taken: set[str]) -> Iterator[tuple
             found = _write(target, stem, clip, source, made_from)
         except ItemError as error:
             yield stem, error
+        except (FormatError, OSError) as error:
+            yield stem, ItemError("unreadable", str(error))
         else:
             yield stem, (clip, found)
 
@@ -177,10 +179,12 @@ def _line(clip: Clip, found: Association) -> str:
 
 def _stem(name: str, path: Path, taken: set[str]) -> str:
     """A name for a video that no other of this import has, with folders before it where need be."""
-    stem = re.sub(r"[^\w.=+-]", "_", name).lstrip(".").encode()[:LONGEST].decode(errors="ignore") or "video"
-    folders = list(path.resolve().parts[1:-1])
+    own = stem = file_name(name) or "video"
+    folders, tries = list(path.resolve().parts[1:-1]), 1
     while stem in taken:
-        stem = f"{folders.pop()}-{stem}" if folders else f"{stem}+"
+        tries += 1
+        longer = file_name(f"{folders.pop()}-{stem}") if folders else ""
+        stem = longer if stem in longer else f"{own[: LONGEST // 4]}+{tries}"  # cut short, it would be the same again
     taken.add(stem)
     return stem
 
@@ -202,7 +206,7 @@ def _openpose(paths: list[Path]) -> list[Source]:
 
 
 def _read_frames(files: tuple[tuple[int, Path], ...], where: str) -> list[Clip]:
-    return [keypoint_files.openpose(((index, file.read_bytes()) for index, file in files), where)]
+    return [keypoint_files.openpose(((index, read_bytes(file)) for index, file in files), where)]
 
 
 def _alphapose(paths: list[Path]) -> list[Source]:
@@ -239,7 +243,7 @@ def _coco(paths: list[Path]) -> list[Source]:
 
 
 def _read_results(file: Path, annotations: Path | None = None) -> list[Clip]:
-    return keypoint_files.coco(file.read_bytes(), str(file), annotations.read_bytes() if annotations else None)
+    return keypoint_files.coco(read_bytes(file), str(file), read_bytes(annotations) if annotations else None)
 
 
 def _begins_with(file: Path, mark: bytes) -> bool:
@@ -262,7 +266,7 @@ def _read_sleap(file: Path) -> list[Clip]:
 
 
 def _of_file(file: Path, parse: Callable[[bytes, str], list[Clip]]) -> Source:
-    return Source(_name_of(file), file, (file,), lambda: parse(file.read_bytes(), str(file)))
+    return Source(_name_of(file), file, (file,), lambda: parse(read_bytes(file), str(file)))
 
 
 def _name_of(file: Path) -> str:

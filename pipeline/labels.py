@@ -1,15 +1,18 @@
 """Who walks in a video, in what condition: from its name or from a table."""
 
 import csv
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gaitreid.pose.errors import UsageError
+from gaitreid.pipeline.bounds import read_text
+from gaitreid.pose.errors import FormatError, UsageError
 
 CASIA_B = r"^(?P<subject>\d{3})-(?P<condition>nm|bg|cl)-(?P<number>\d{2})-(?P<view>\d{3})$"
 FIELDS = ("subject", "condition", "number", "view")
+LARGEST_TABLE = 2**28  # bytes
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,18 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def _read_table(path: Path) -> Mapping[str, Labels]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            if "video" not in (rows.fieldnames or ()):
-                raise UsageError(f"--labels {path}: needs a column 'video', has {', '.join(rows.fieldnames or ()) or 'nothing'}")
-            return {row["video"].strip(): _labels(row) for row in rows if row["video"]}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = csv.DictReader(io.StringIO(read_text(path, LARGEST_TABLE), newline=""))
+        if "video" not in (rows.fieldnames or ()):
+            there = ", ".join(rows.fieldnames or ())[:200] or "nothing"
+            raise UsageError(f"--labels {path}: needs a column 'video', has {there}")
+        return {row["video"].strip(): _labels(row) for row in rows if row["video"]}
+    except FormatError as error:
+        raise UsageError(f"--labels {error}") from error
+    except (csv.Error, ValueError) as error:
         raise UsageError(f"--labels {path}: cannot be read: {error}") from error
 
 
 def _labels(row: Mapping[str, str | None]) -> Labels:
-    return Labels(**{field: (row.get(field) or "").strip() for field in FIELDS})
+    """Labels go into names of files, messages and reports: letters that cannot be printed are left out."""
+    plain = {field: "".join(c for c in (row.get(field) or "") if c.isprintable()).strip() for field in FIELDS}
+    return Labels(**plain)

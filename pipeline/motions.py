@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
-from gaitreid.pipeline import store
+from gaitreid.pipeline import npy, store
 from gaitreid.pipeline.files import sha256
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.lifters.motions import Motion, from_points
@@ -70,19 +68,19 @@ def sources(paths: Sequence[Path]) -> dict[str, str]:
 
 
 def _npz(path: Path) -> list[Motion]:
+    values = npy.load_archive(path, ("joints", "joint_names", "starts", "subject", "fps", "up_axis"))
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            values: dict[str, Any] = {
-                name: file[name] for name in ("joints", "joint_names", "starts", "subject", "fps", "up_axis")
-            }
         points, starts = np.asarray(values["joints"], np.float32), np.asarray(values["starts"], np.int64)
         names, subjects = [str(n) for n in values["joint_names"]], [str(s) for s in values["subject"]]
         fps, up = float(values["fps"]), str(values["up_axis"])
-    except (OSError, KeyError, ValueError, TypeError, BadZipFile) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise FormatError(f"{path}: no motion capture: {error}") from error
     whole = points.ndim == 3 and points.shape[1:] == (len(names), 3) and up in {"y", "z"} and 1 <= fps <= 1000
-    if not whole or len(starts) != len(subjects) + 1 or (np.diff(starts) < 0).any() or starts[0] < 0 or starts[-1] > len(points):
-        facts = f"joints {points.shape} at {fps:g} fps, {len(names)} names, {len(starts)} starts, {len(subjects)} subjects"
+    whole = whole and starts.shape == (len(subjects) + 1,) and bool((starts[1:] >= starts[:-1]).all())
+    if not whole or starts[0] < 0 or starts[-1] > len(points):
+        facts = (
+            f"joints {points.shape} at {fps:g} fps, {len(names)} names, starts of shape {starts.shape}, {len(subjects)} subjects"
+        )
         raise FormatError(f"{path}: {facts}: not as they should be")
     if not (np.abs(points) < FARTHEST).all():
         raise FormatError(f"{path}: joints that are no numbers, or farther than {FARTHEST:g} m")

@@ -2,18 +2,21 @@
 
 Datasets/NAME/f/[view_k/]NAME_train_npy_data/{source,target}_{x,y,z}_NAME_f.npy, ids_NAME_f.npy; the test set is in
 NAME_test_npy_data, its windows are t_source_... The pickled dicts are read by an unpickler that knows numbers, texts, lists,
-dicts and numpy's arrays, so that nothing in them runs.
+dicts and what stands for numpy's arrays, so that nothing in them runs, or takes more memory than they have bytes for.
 """
 
+import io
 import pickle
+import pickletools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from gaitreid.pipeline import store
+from gaitreid.pipeline import npy, store
+from gaitreid.pipeline.bounds import read_bytes
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import digest, replacing, sha256
 from gaitreid.pipeline.work import Work, provenance
@@ -25,6 +28,8 @@ from gaitreid.reid.select import select
 from gaitreid.reid.windows import SplitConfig, Windows, join
 
 SKELETONS = {14: CASIA14, 20: KINECT20, 25: KINECT25}
+LONGEST = 10_000  # frames a window
+FARTHEST = 1e6
 SOURCE = re.compile(r"^(t_)?source_x_(?P<name>.+)_(?P<length>\d+)\.npy$")
 
 
@@ -35,31 +40,29 @@ def bring_in(work: Work, paths: list[Path], console: Console) -> Path:
         EmptyError: there is nothing of the kind.
         FormatError: lengths, joints or persons do not fit together.
     """
-    files = sorted({file for path in paths for file in path.rglob("*source_x_*.npy") if SOURCE.match(file.name)})
+    found = {file for path in paths for file in path.rglob("*source_x_*.npy") if SOURCE.match(file.name) and file.is_file()}
+    files = sorted(found)
     if not files:
         raise EmptyError(f"no source_x_NAME_f.npy below {', '.join(map(str, paths))}")
     windows: list[Windows] = []
     rows: list[dict[str, Any]] = []
     shapes = set()
     for file in files:
-        found = SOURCE.match(file.name)
-        assert found
-        length = int(found["length"])
-        axes = [_load(file.with_name(file.name.replace("source_x_", f"source_{axis}_"))) for axis in "xyz"]
-        xyz = np.stack([a.reshape(-1, length, a.shape[-1]) for a in axes], axis=-1).astype(np.float32)
+        name, length = _name_of(file)
+        xyz = _windows(file, length)
         shapes.add((length, xyz.shape[2]))
-        for person, numbers in _people(file, found["name"], length):
-            if numbers and not 0 <= min(numbers) <= max(numbers) < len(xyz):
-                raise FormatError(f"{file}: person {person} has windows that are not there")
+        for person, numbers in _people(file, name, length, len(xyz)):
             own = xyz[numbers]
             start = np.arange(len(own)) * length
             windows.append(Windows(own.reshape(-1, xyz.shape[2], 3), np.arange(len(own) * length), start))
-            rows.append(_row(file, found["name"], person))
+            rows.append(_row(file, name, person))
     if len(shapes) != 1:
         raise FormatError(f"files differ in length or joints: {sorted(shapes)}; import one data set of one length at a time")
     (length, joints), kept = shapes.pop(), [k for k, w in enumerate(windows) if len(w.start)]
     if joints not in SKELETONS:
         raise FormatError(f"{joints} joints: expected {', '.join(map(str, SKELETONS))}")
+    if not kept:
+        raise EmptyError(f"nobody has a window in {', '.join(map(str, files))}")
     columns: dict[str, Any] = {name: np.array([rows[k][name] for k in kept]) for name in rows[0]}
     sequences = Sequences(
         **join([windows[k] for k in kept]),
@@ -100,12 +103,27 @@ def _save(path: Path, values: Any) -> None:
         np.save(file, values, allow_pickle=True)
 
 
-def _load(path: Path) -> FloatArray:
-    try:
-        found: FloatArray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path}: cannot be read: {error}") from error
-    return found
+def _name_of(file: Path) -> tuple[str, int]:
+    """The data set's name and the windows' length, as the file's name has them."""
+    found = SOURCE.match(file.name)
+    assert found
+    length = int(found["length"])
+    if not 2 <= length <= LONGEST:
+        raise FormatError(f"{file}: windows of {length} frames, expected 2 to {LONGEST}")
+    return found["name"], length
+
+
+def _windows(file: Path, length: int) -> FloatArray:
+    """(N, length, J, 3) of the three files of which `file` has x."""
+    axes = [npy.load(file.with_name(file.name.replace("source_x_", f"source_{axis}_"))) for axis in "xyz"]
+    shape = axes[0].shape
+    if len(shape) < 2 or not shape[-1] or axes[0].size % (length * shape[-1]) or axes[0].dtype.kind not in "fiu":
+        raise FormatError(f"{file}: {axes[0].dtype} of shape {shape}, expected rows of joints, {length} a window")
+    if any(axis.shape != shape or axis.dtype.kind not in "fiu" for axis in axes):
+        raise FormatError(f"{file}: x, y and z differ in shape: {', '.join(str(axis.shape) for axis in axes)}")
+    if not all((np.abs(axis) <= FARTHEST).all() for axis in axes):
+        raise FormatError(f"{file}: a number is none, or beyond {FARTHEST:g}")
+    return np.stack([axis.reshape(-1, length, shape[-1]) for axis in axes], axis=-1).astype(np.float32)
 
 
 def _row(file: Path, name: str, person: str) -> dict[str, Any]:
@@ -119,31 +137,108 @@ def _row(file: Path, name: str, person: str) -> dict[str, Any]:
     return {"video": video, "track": 1, "recording": video, **labels}
 
 
-def _people(file: Path, name: str, length: int) -> Iterator[tuple[str, list[int]]]:
+def _people(file: Path, name: str, length: int, windows: int) -> Iterator[tuple[str, list[int]]]:
+    """Everybody and the numbers of their windows, of which there are `windows`."""
     path = file.with_name(f"ids_{name}_{length}.npy")
     try:
-        with path.open("rb") as opened:
-            version = np.lib.format.read_magic(opened)
-            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            reader(opened)
-            value = _Plain(opened).load()
-        ids = value.item() if isinstance(value, np.ndarray) else value
-        yield from ((str(person), [int(n) for n in numbers]) for person, numbers in ids.items())
-    except (OSError, ValueError, TypeError, AttributeError, pickle.UnpicklingError, EOFError, IndexError) as error:
+        content = io.BytesIO(read_bytes(path))
+        npy.header(content, str(path))
+        found: dict[str, list[int]] = {}
+        left = windows
+        for person, numbers in _dict(_plain(content.read())).items():
+            left -= len(numbers)
+            if left < 0:
+                raise ValueError(f"people have more windows than the {windows} that are there")
+            found[str(person)] = [int(n) for n in numbers]
+    except (ValueError, TypeError, AttributeError, pickle.UnpicklingError, EOFError, LookupError, OverflowError) as error:
         raise FormatError(f"{path}: not a table of persons and their windows: {error}") from error
+    for person, numbers in found.items():
+        if numbers and not 0 <= min(numbers) <= max(numbers) < windows:
+            raise FormatError(f"{path}: person {person!r} has windows that are not there")
+        if not person.isprintable() or "/" in person:
+            raise FormatError(f"{path}: {person!r} cannot be a person's name")
+        yield person, numbers
 
 
-class _Plain(pickle.Unpickler):
-    """Reads numbers, texts, lists, dicts and numpy's arrays, and nothing else."""
+def _dict(value: Any) -> dict[Any, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"it holds a {type(value).__name__}")
+    return value
 
-    ALLOWED = {  # noqa: RUF012
-        (module, name)
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy")
-        for name in ("_reconstruct", "scalar", "ndarray", "dtype")
-    }
+
+def _plain(content: bytes) -> Any:
+    """What a pickle of plain data holds.
+
+    Raises:
+        pickle.UnpicklingError: something else is in it, or it claims places and lengths beyond its own size.
+    """
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name not in PLAIN or (isinstance(argument, int) and "INT" not in opcode.name and argument > len(content)):
+            raise pickle.UnpicklingError(f"it has a {opcode.name} {str(argument)[:40]}")
+    value = _Unpickler(io.BytesIO(content)).load()
+    if isinstance(value, _Array):
+        value = value.values
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+# Of pickle's operations those that plain data and numpy's arrays are made of, protocols 2 to 4 and numpy's 3.
+_PLAIN = """
+PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE INT LONG BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT
+UNICODE BINUNICODE SHORT_BINUNICODE BINBYTES SHORT_BINBYTES BINSTRING SHORT_BINSTRING
+EMPTY_LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT LIST SETITEM SETITEMS
+BINPUT LONG_BINPUT PUT MEMOIZE BINGET LONG_BINGET GET GLOBAL STACK_GLOBAL REDUCE BUILD
+"""
+PLAIN = frozenset(_PLAIN.split())
+
+
+class _Array:
+    """Stands for numpy's array while one is read: a list of its values, of which each has its bytes in the file."""
+
+    values: list[Any]
+
+    def __init__(self, *_: object) -> None:
+        self.values = []
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, _, dtype, _, data = state
+        self.values = list(data) if isinstance(data, list) else dtype.of(data)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+class _Dtype:
+    """Stands for numpy's dtype while one is read."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        self.code = str(code)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.code = {">": ">"}.get(state[1], "<") + self.code
+
+    def of(self, data: bytes) -> list[Any]:
+        """Whole numbers in bytes."""
+        if not re.fullmatch(r"[<>]?[iu][1248]", self.code):
+            raise ValueError(f"it has an array of {self.code[:40]!r}, expected whole numbers")
+        values: list[Any] = np.frombuffer(data, dtype=self.code).tolist()
+        return values
+
+
+def _scalar(dtype: _Dtype, data: bytes) -> Any:
+    return dtype.of(data)[0]
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads numbers, texts, lists, dicts and numpy's arrays, and nothing else: no class of numpy's is made here."""
+
+    KNOWN: ClassVar = {"_reconstruct": _Array, "ndarray": _Array, "dtype": _Dtype, "scalar": _scalar}
+    MODULES = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy")
 
     def find_class(self, module: str, name: str) -> Any:
         """Refuse everything that is not plain data."""
-        if (module, name) not in self.ALLOWED:
+        if module not in self.MODULES or name not in self.KNOWN:
             raise pickle.UnpicklingError(f"it would run {module}.{name}")
-        return super().find_class(module, name)
+        return self.KNOWN[name]

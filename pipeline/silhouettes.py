@@ -4,6 +4,7 @@ OpenGait's own data sets are pickles of such pictures (`.pkl`); they are not rea
 """
 
 import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 
 from gaitreid.pipeline import store
+from gaitreid.pipeline.bounds import file_name, read_bytes
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.exporter import new_folder
 from gaitreid.pipeline.files import digest, sha256
@@ -18,11 +20,12 @@ from gaitreid.pipeline.jobs import Failure, Summary, each
 from gaitreid.pipeline.labels import FIELDS, Labeller, Labels
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import ByteArray
-from gaitreid.pose.errors import EmptyError, ItemError, UsageError
+from gaitreid.pose.errors import EmptyError, FormatError, ItemError, UsageError
 from gaitreid.pose.records import SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH, Silhouettes
 from gaitreid.pose.silhouettes import silhouette
 
 LARGEST = 8192  # pixels a side
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def bring_in(work: Work, paths: list[Path], labeller: Labeller, console: Console
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder")
-    folders = list(dict.fromkeys(file.parent for path in paths for file in sorted(path.rglob("*.png"))))
+    folders = list(dict.fromkeys(file.parent for path in paths for file in sorted(path.rglob("*.png")) if file.is_file()))
     if not folders:
         pickles = any(True for path in paths for _ in path.rglob("*.pkl"))
         why = "these are pickles, which are not read: use the pictures they were made from" if pickles else ""
@@ -82,7 +85,7 @@ def bring_in(work: Work, paths: list[Path], labeller: Labeller, console: Console
 def _job(work: Work, folder: Path, labeller: Labeller) -> Job:
     """The last three folders' names are who, in what condition and how often, and from where."""
     person, walk, view = (["", "", *folder.resolve().parts])[-3:]
-    stem = re.sub(r"[^\w.=+-]", "_", f"{person}-{walk}-{view}")
+    stem = file_name(f"{person}-{walk}-{view}")
     found = labeller(folder.with_name(f"{stem}.png"))
     if not any(found.as_dict().values()):
         condition, _, number = walk.partition("-")
@@ -92,7 +95,7 @@ def _job(work: Work, folder: Path, labeller: Labeller) -> Job:
 
 def import_one(job: Job) -> Outcome:
     """Runs in a worker: one folder to its file."""
-    files = sorted(job.folder.glob("*.png"))
+    files = sorted(file for file in job.folder.glob("*.png") if file.is_file())
     try:
         masks = {frame: _mask(file) for frame, file in zip(_frames(files), files, strict=True)}
     except ItemError as error:
@@ -127,11 +130,14 @@ def _mask(file: Path) -> ByteArray | None:
         ItemError: `unreadable`, it is no picture, or too large.
     """
     try:
-        image = cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
-    except (OSError, cv2.error) as error:
-        raise ItemError("unreadable", f"{file}: {error}") from error
-    if image is None or max(image.shape) > LARGEST:
-        raise ItemError("unreadable", f"{file}: not a picture of at most {LARGEST} x {LARGEST}")
+        content = read_bytes(file, LARGEST * LARGEST)
+        if not content.startswith(PNG) or max(struct.unpack(">II", content[16:24])) > LARGEST:  # before any of it is decoded
+            raise FormatError(f"{file}: not a PNG of at most {LARGEST} x {LARGEST} pixels")
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except (FormatError, struct.error, cv2.error) as error:
+        raise ItemError("unreadable", str(error)) from error
+    if image is None:
+        raise ItemError("unreadable", f"{file}: is damaged")
     if image.shape == (SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH):
         return np.asarray(image, dtype=np.uint8) if image.any() else None
     return silhouette(image.astype(np.float32) / 255)
@@ -165,7 +171,7 @@ def hand_out(work: Work, target: Path, console: Console) -> Path:
 def _walk(target: Path, stem: str, labels: Labels, taken: set[Path]) -> Path:
     """The folder of one video, which no other of this export has."""
     walk = f"{labels.condition or 'nm'}-{labels.number or '01'}"
-    folder = target / (labels.subject or stem) / walk / (labels.view or "000")
+    folder = target / (file_name(labels.subject) or stem) / file_name(walk) / (file_name(labels.view) or "000")
     if folder in taken:
         folder = folder.with_name(f"{folder.name}-{stem}")
     taken.add(folder)

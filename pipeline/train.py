@@ -25,10 +25,11 @@ from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.skeleton import Skeleton
 from gaitreid.reid.records import Sequences
 from gaitreid.reid.select import select
-from gaitreid.reid.whiten import Moments
+from gaitreid.reid.whiten import Moments, check_moments
 
 MOMENTS = "vectors."  # before the names of the moments, beside the encoder's own tensors
 COHORT = 100
+TAKES: dict[str, Any] = {"model": str, "length": int, "fps": (int, float), "normalize": str, "subjects": list, "options": dict}
 WEIGHTS = "encoder.safetensors"
 
 
@@ -78,15 +79,33 @@ def load(folder: Path) -> tuple[Any, Moments, dict[str, Any]]:
 
     description, _ = describe(folder)
     try:
-        encoder = _build(description)
         tensors = load_file(folder / WEIGHTS)
         moments = Moments(
             **{key.removeprefix(MOMENTS): tensors.pop(key).float().numpy() for key in list(tensors) if key.startswith(MOMENTS)}
         )
+        check_moments(moments)
+        _check_fit(description, tensors)
+        encoder = _build(description)
         encoder.load_state_dict(tensors)
-    except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError, UsageError) as error:
         raise FormatError(f"{folder}: not a whole model ({error}): train it again") from error
     return encoder, moments, description
+
+
+def _check_fit(description: dict[str, Any], tensors: dict[str, Any]) -> None:
+    """Plan the encoder without taking memory: a description can ask for one of any size.
+
+    Raises:
+        ValueError: the weights are not its weights.
+    """
+    import torch
+
+    with torch.device("meta"):
+        planned = {name: tuple(value.shape) for name, value in _build(description).state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    for name in sorted(planned.keys() | found.keys()):
+        if planned.get(name) != found.get(name):
+            raise ValueError(f"{name} has shape {found.get(name)}, expected {planned.get(name)}")
 
 
 def describe(folder: Path) -> tuple[dict[str, Any], Skeleton]:
@@ -98,7 +117,17 @@ def describe(folder: Path) -> tuple[dict[str, Any], Skeleton]:
     description = read_description(folder)
     if not description:
         raise FormatError(f"{folder}: has no {DESCRIPTION}: train the model again")
-    return description, skeleton_of(description)
+    try:
+        skeleton = skeleton_of(description)
+        for key, kind in TAKES.items():
+            if not isinstance(description[key], kind):
+                raise ValueError(f"{key} is {str(description[key])[:40]!r}")
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise FormatError(f"{folder / DESCRIPTION}: not a model's description ({error}): train it again") from error
+    count = len(skeleton.joints)
+    if len(set(skeleton.joints)) < count or any(not 0 <= k < count for edge in skeleton.edges for k in edge):
+        raise FormatError(f"{folder / DESCRIPTION}: joints that are there twice, or edges without a joint: train the model again")
+    return description, skeleton
 
 
 def device(name: str) -> Any:

@@ -68,7 +68,7 @@ def ks20_frame(text: str, where: str) -> FloatArray | None:
     Returns:
         (25, 3), or None where a joint is at the origin or not a number.
     """
-    rows = _numbers(re.sub(r"(?m)^\s*[A-Za-z]\w*", "0", text), where, 4)[: len(KINECT25.joints)]
+    rows = _numbers(re.sub(r"(?m)^[^\S\n]*[A-Za-z]\w*", "0", text), where, 4)[: len(KINECT25.joints)]
     if len(rows) < len(KINECT25.joints):
         raise FormatError(f"{where}: {len(rows)} rows, expected one for each of {len(KINECT25.joints)} joints")
     return _whole(rows[:, 1:4])

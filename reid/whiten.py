@@ -22,6 +22,16 @@ class Moments:
     cohort: FloatArray | None = None
 
 
+def check_moments(of: Moments) -> None:
+    """Raises: ValueError: they do not fit together, or hold what is no number."""
+    size = of.mean.size
+    fits = of.mean.shape == (size,) and of.covariance.shape == (size, size)
+    if not fits or (of.cohort is not None and of.cohort.shape[1:] != (size,)):
+        raise ValueError(f"mean of shape {of.mean.shape} and covariance of shape {of.covariance.shape} do not fit")
+    if not all(np.isfinite(values).all() for values in (of.mean, of.covariance, of.cohort) if values is not None):
+        raise ValueError("mean or covariance hold what is no number")
+
+
 def moments(vectors: FloatArray) -> Moments:
     """Of vectors (N, D)."""
     mean = vectors.mean(axis=0, dtype=np.float64)

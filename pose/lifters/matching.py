@@ -154,7 +154,7 @@ def _load(folder: Path) -> FloatArray:
 
     try:
         poses: FloatArray = load_file(folder / LIBRARY)["poses"]
-    except (OSError, KeyError, SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise FormatError(f"{folder}: no library of poses ({error}): make one with `gaitreid train --model matching`") from error
     if poses.ndim != 3 or poses.shape[1:] != (len(CASIA14.joints), 3) or not len(poses) or not np.isfinite(poses).all():
         raise FormatError(f"{folder}: poses of shape {poses.shape}, expected whole ones of (P, {len(CASIA14.joints)}, 3)")

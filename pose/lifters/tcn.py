@@ -205,8 +205,11 @@ def _load(folder: Path) -> Net:
 
     try:
         tensors = load_file(folder / WEIGHTS)
-        net = Net(len(tensors["first.bias"]))
+        width = len(tensors["first.bias"])
+        if tensors["mix.0.weight"].shape != (width, 3 * width):  # before a net of that width takes its memory
+            raise ValueError(f"mix.0.weight has shape {tuple(tensors['mix.0.weight'].shape)}, expected {(width, 3 * width)}")
+        net = Net(width)
         net.load_state_dict(tensors)
-    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise FormatError(f"{folder}: not a whole lifter ({error}): train it with `gaitreid train --model lifter`") from error
     return net
