@@ -13,8 +13,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from gaitreid.pipeline import yaml_file
 from gaitreid.pipeline.synth import SynthConfig
-from gaitreid.pose.errors import UsageError
+from gaitreid.pose.errors import FormatError, UsageError
 from gaitreid.pose.extract import ExtractConfig
 from gaitreid.pose.lift import LiftConfig, LifterConfig
 from gaitreid.reid.config import (
@@ -28,6 +29,11 @@ from gaitreid.reid.config import (
     WalksConfig,
 )
 from gaitreid.reid.windows import SplitConfig
+
+
+DEEPEST = 10  # files that build on one another
+LARGEST = 2**63  # of a number
+SHOWN = 80  # letters of a value in a message
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,9 @@ def load(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
         UsageError: the file cannot be read, a key is unknown or a value has the wrong type.
     """
     values = _read(_find(path), ()) if path else {}
+    for stage in ("extract", "lift"):
+        if isinstance(given := values.get(stage), Mapping) and given.get("trust_config", False) is not False:
+            raise UsageError(f"configuration {path}: {stage}.trust_config: only --trust-config, not a file, says what may be run")
     for text in overrides:
         _merge(values, _parse(text))
     config: Config = build(Config, values, "")
@@ -93,14 +102,14 @@ def build(cls: type[Any], values: object, where: str) -> Any:
         UsageError: a key is unknown (the nearest one is named) or a value has the wrong type.
     """
     if not isinstance(values, Mapping):
-        raise UsageError(f"configuration: {where or 'the file'} must hold keys and values, got {values!r}")
+        raise UsageError(f"configuration: {where or 'the file'} must hold keys and values, got {_brief(values)}")
     known = [f.name for f in fields(cls)]
     hints = get_type_hints(cls)
     for key in values:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
+            near = difflib.get_close_matches(_brief(key).strip("'"), known, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-            raise UsageError(f"configuration: unknown key '{_dotted(where, str(key))}': {hint}")
+            raise UsageError(f"configuration: unknown key '{_dotted(where, _brief(key).strip("'"))}': {hint}")
     return cls(**{key: _convert(value, hints[key], _dotted(where, key)) for key, value in values.items()})
 
 
@@ -115,13 +124,17 @@ def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
         raise UsageError(f"configuration {path}: must be a YAML file (or one of {', '.join(shipped())})")
     if path.resolve() in chain:
         raise UsageError(f"configuration {path}: is its own _base_")
+    if len(chain) > DEEPEST:
+        raise UsageError(f"configuration {path}: is the _base_ of a _base_ more than {DEEPEST} times")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"configuration {path}: cannot be read: {error}") from error
+        values = yaml_file.read(path) or {}
+    except FormatError as error:
+        raise UsageError(f"configuration {error}") from error
     if not isinstance(values, dict):
         raise UsageError(f"configuration {path}: must hold keys and values")
     base = values.pop("_base_", None)
+    if base and (not isinstance(base, str) or Path(base).is_absolute()):
+        raise UsageError(f"configuration {path}: _base_ is {_brief(base)}, expected a path from the file's own folder")
     result = _read(path.parent / str(base), (*chain, path.resolve())) if base else {}
     _merge(result, values)
     return result
@@ -132,9 +145,9 @@ def _parse(text: str) -> dict[str, Any]:
     if not equals or not key:
         raise UsageError(f"--set {text}: expected key=value, such as split.length=20")
     try:
-        result: Any = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {text}: the value is not YAML: {error}") from error
+        result: Any = yaml_file.parse(value, f"--set {key}")
+    except FormatError as error:
+        raise UsageError(str(error)) from error
     for part in reversed(key.split(".")):
         result = {part: result}
     return dict(result)
@@ -157,16 +170,28 @@ def _convert(value: object, hint: Any, where: str) -> object:
         return _convert(value, next(a for a in get_args(hint) if a is not type(None)), where)
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
-            raise UsageError(f"configuration: {where} is {value!r}, expected one of {', '.join(map(str, get_args(hint)))}")
+            raise UsageError(f"configuration: {where} is {_brief(value)}, expected one of {', '.join(map(str, get_args(hint)))}")
         return value
     if get_origin(hint) is tuple:
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(_convert(item, get_args(hint)[0], f"{where}[{i}]") for i, item in enumerate(items))
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and not abs(value) < LARGEST:  # type: ignore[arg-type]
+        raise UsageError(f"configuration: {where} is {_brief(value)}, expected a number below {LARGEST:g}")
+    if hint is float and number:
+        return float(value)  # type: ignore[arg-type]
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise UsageError(f"configuration: {where} is {value!r}, expected {_NAMES.get(hint, hint)}")
+        raise UsageError(f"configuration: {where} is {_brief(value)}, expected {_NAMES.get(hint, hint)}")
     return value
+
+
+def _brief(value: object) -> str:
+    """A value in a message: one from a file can be of any size."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
