@@ -7,6 +7,7 @@ only saves time: it may be deleted at any time.
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import FormatError
 
 NAME, FORMAT = ".index.json", 1
+STAGES = ("pose2d", "silhouettes", "pose3d")
 KEPT = ("made_from", "code_version", "reason", "tracks", "imported", "video_path", "truncated")
 LABELS = ("subject", "condition", "number", "view")
 SETTLED = 2 * 10**9  # nanoseconds: coarse clocks of file systems do not tell two changes within that apart
@@ -83,6 +85,17 @@ class Index:
             self._changed = True
         return found
 
+    def refresh(self, work: Work) -> None:
+        """Look at all files of the stages that have one a video, and write what was learnt; damaged ones are left out."""
+        for stage in STAGES:
+            for stem in work.stems(stage):
+                path = self.root / stage / f"{stem}.h5"
+                with suppress(FormatError):
+                    facts = self.known(path, stage).facts
+                    if stage == "pose2d" and "imported" not in facts:
+                        self.of_video(Path(str(facts.get("video_path"))), path, str(facts.get("made_from")))
+        self.save()
+
     def save(self) -> None:
         """Write what was learnt; what is there no longer is forgotten."""
         if not self._changed:
@@ -93,7 +106,8 @@ class Index:
         for name, (stamp, known) in files.items():
             facts = {key: value for key, value in known.facts.items() if key != "config"}
             rows[name] = [*stamp, known.sha256, configs[str(known.facts.get("config"))], facts]
-        videos = {name: [*stamp, found] for name, (stamp, found) in self._videos.items()}
+        named = {known.facts.get("video_path") for _, known in files.values()}
+        videos = {name: [*stamp, found] for name, (stamp, found) in self._videos.items() if name in named}
         text = json.dumps({"format": FORMAT, "configs": list(configs), "files": rows, "videos": videos})
         write_text(self.root / NAME, text).chmod(0o600)
         self._changed = False

@@ -7,10 +7,11 @@ from pathlib import Path
 from gaitreid.pipeline import plugins, store
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import digest, sha256
+from gaitreid.pipeline.index import Index
 from gaitreid.pipeline.jobs import Failure, Summary, each
 from gaitreid.pipeline.labels import FIELDS
-from gaitreid.pipeline.work import Work, is_current, provenance
-from gaitreid.pose.errors import EmptyError, ItemError
+from gaitreid.pipeline.work import Work, provenance, why_stale
+from gaitreid.pose.errors import EmptyError, FormatError, ItemError
 from gaitreid.pose.lift import LiftConfig, Lifter, shipped
 from gaitreid.pose.lift import lift as lift_track
 from gaitreid.pose.records import Track2D, Track3D
@@ -38,7 +39,6 @@ class Outcome:
     stem: str
     tracks: int
     failed: tuple[Failure, ...]
-    skipped: bool
 
 
 def lift(work: Work, config: LiftConfig, console: Console, *, device: str = "cpu", jobs: int = 1) -> Summary:
@@ -49,31 +49,52 @@ def lift(work: Work, config: LiftConfig, console: Console, *, device: str = "cpu
         UsageError: there is no such lifter, or what it needs is not here.
     """
     stems = work.stems("pose2d")
+    _remove_orphans(work, set(stems), console)
     if not stems and work.stems("pose3d"):
         return Summary()  # imported in 3D
     if not stems:
         raise EmptyError(f"no tracks in {work.root}: run `gaitreid extract VIDEOS...` first")
-    summary, tracks, weights = Summary(), 0, _weights(config.lifter)
-    tasks = [Job(stem, work, config, device, weights) for stem in stems]
-    with console.progress("lift", len(stems), "videos") as progress:
+    index, weights = Index(work), weights_of(config.lifter)
+    todo = [stem for stem in stems if why_not_lifted(work, index, config, stem, weights)]
+    summary, tracks = Summary(skipped=sorted(set(stems) - set(todo))), 0
+    tasks = [Job(stem, work, config, device, weights) for stem in todo]
+    with console.progress("lift", len(tasks), "videos") as progress:
         for count, outcome in enumerate(each(_lift_one, tasks, jobs), 1):
-            (summary.skipped if outcome.skipped else summary.done).append(outcome.stem)
+            summary.done.append(outcome.stem)
             summary.failed += outcome.failed
             tracks += outcome.tracks
             for failure in outcome.failed:
                 console.error(f"lift: {failure.item}: {failure.reason}: {failure.message}")
             progress(count)
-    _remove_orphans(work, set(stems))
+    index.refresh(work)
     if summary.done:
         console.say(f"lift: {len(summary.done)} of {len(stems)} videos, {tracks} tracks ({config.lifter}, {config.skeleton})")
     return summary
 
 
+def why_not_lifted(work: Work, index: Index, config: LiftConfig, stem: str, weights: str) -> str:
+    """Why a video is to be lifted (again), as `why_stale` has it; empty where it need not be.
+
+    Args:
+        weights: of the lifter, as of `weights_of`.
+    """
+    if not work.pose3d(stem).exists():
+        return "missing: not lifted yet"
+    try:
+        found = index.known(work.pose3d(stem), "pose3d").facts
+    except FormatError as error:
+        return f"damaged: {error}"
+    source = index.known(work.pose2d(stem), "pose2d").sha256
+    return why_stale(found, "pose3d", decides(config), _made_from(source, weights))
+
+
+def _made_from(source: str, weights: str) -> str:
+    return digest([source, weights]) if weights else source
+
+
 def _lift_one(job: Job) -> Outcome:
     source, target = job.work.pose2d(job.stem), job.work.pose3d(job.stem)
-    made_from = digest([sha256(source), job.weights]) if job.weights else sha256(source)
-    if is_current(target, "pose3d", decides(job.config), made_from):
-        return Outcome(job.stem, 0, (), True)
+    made_from = _made_from(sha256(source), job.weights)
     make = partial(lifter_of, device=job.device, trust_config=job.config.trust_config, weights=job.weights)
     lifted: dict[str, Track3D] = {}
     failed = []
@@ -84,7 +105,7 @@ def _lift_one(job: Job) -> Outcome:
             failed.append(Failure(f"{job.stem} track {int(name)}", error.reason, str(error)))
     labels = {name: value for name, value in store.attributes(source, "pose2d").items() if name in FIELDS}
     store.write(target, "pose3d", lifted, {**labels, **provenance(decides(job.config), made_from)})
-    return Outcome(job.stem, len(lifted), tuple(failed), False)
+    return Outcome(job.stem, len(lifted), tuple(failed))
 
 
 @cache
@@ -98,7 +119,7 @@ def lifter_of(name: str, *, device: str, trust_config: bool, weights: str = "") 
     return made
 
 
-def _weights(lifter: str) -> str:
+def weights_of(lifter: str) -> str:
     """SHA-256 of what a lifter reads: the files that its name tells of, or those that come with the package."""
     base, _, argument = lifter.partition(":")
     if base in {"world", "matching"} and not argument:
@@ -113,8 +134,15 @@ def decides(config: LiftConfig) -> LiftConfig:
     return replace(config, trust_config=False)
 
 
-def _remove_orphans(work: Work, stems: set[str]) -> None:
-    """Lifted files of videos that are no longer there would still be split and matched."""
-    for stem in set(work.stems("pose3d")) - stems:
-        if "imported" not in store.attributes(work.pose3d(stem), "pose3d"):
+def orphans(work: Work, stems: set[str]) -> list[str]:
+    """Lifted files of videos that are not among these any more, sorted; what came from a data set needs no video."""
+    gone = sorted(set(work.stems("pose3d")) - stems)
+    return [stem for stem in gone if "imported" not in store.attributes(work.pose3d(stem), "pose3d")]
+
+
+def _remove_orphans(work: Work, stems: set[str], console: Console) -> None:
+    """They would still be split and matched."""
+    if gone := orphans(work, stems):
+        for stem in gone:
             work.pose3d(stem).unlink()
+        console.say(f"lift: {len(gone)} files removed from {work.pose3d('').parent}: their tracks in 2D are there no longer")

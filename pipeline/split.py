@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from gaitreid.pipeline import store
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.files import digest, sha256
+from gaitreid.pipeline.files import digest
+from gaitreid.pipeline.index import Index
 from gaitreid.pipeline.labels import FIELDS, Labels
 from gaitreid.pipeline.work import Work, is_current, provenance
 from gaitreid.pose.errors import EmptyError, ItemError, UsageError
@@ -30,7 +31,7 @@ def split(work: Work, config: SplitConfig, console: Console) -> Path:
     stems = work.stems("pose3d")
     if not stems and work.sequences.exists() and "imported" in store.attributes(work.sequences, "sequences"):
         return work.sequences  # windows that came as windows
-    made_from = digest(f"{stem} {sha256(work.pose3d(stem))}" for stem in stems)
+    made_from = made_of(work, Index(work), stems)
     if is_current(work.sequences, "sequences", config, made_from):
         return work.sequences
     windows: list[Windows] = []
@@ -66,6 +67,15 @@ def split(work: Work, config: SplitConfig, console: Console) -> Path:
     note = f", left out: {reasons}" if reasons else ""
     console.say(f"split: {len(sequences.start)} windows of {config.length} frames from {len(rows)} tracks{note}")
     return work.sequences
+
+
+def made_of(work: Work, index: Index, stems: Sequence[str]) -> str:
+    """SHA-256 of what windows are made from: all lifted files, by name.
+
+    Raises:
+        FormatError: one of them cannot be read.
+    """
+    return digest(f"{stem} {index.known(work.pose3d(stem), 'pose3d').sha256}" for stem in stems)
 
 
 def labels_of(tracks: Mapping[int, Track3D | Track2D | Silhouettes], labels: Labels) -> dict[int, Labels]:
