@@ -30,7 +30,6 @@ from gaitreid.reid.config import (
 )
 from gaitreid.reid.windows import SplitConfig
 
-
 DEEPEST = 10  # files that build on one another
 LARGEST = 2**63  # of a number
 SHOWN = 80  # letters of a value in a message
@@ -107,9 +106,10 @@ def build(cls: type[Any], values: object, where: str) -> Any:
     hints = get_type_hints(cls)
     for key in values:
         if key not in known:
-            near = difflib.get_close_matches(_brief(key).strip("'"), known, 1)
+            name = _brief(key).strip("'")
+            near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-            raise UsageError(f"configuration: unknown key '{_dotted(where, _brief(key).strip("'"))}': {hint}")
+            raise UsageError(f"configuration: unknown key '{_dotted(where, name)}': {hint}")
     return cls(**{key: _convert(value, hints[key], _dotted(where, key)) for key, value in values.items()})
 
 
