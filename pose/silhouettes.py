@@ -1,13 +1,58 @@
 """Masks to the size-normalised silhouettes that silhouette models take, and where points of the picture are in them."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from gaitreid.pose.arrays import ByteArray, FloatArray
+from gaitreid.pose.errors import UsageError
 from gaitreid.pose.estimate import Place
 from gaitreid.pose.records import SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH, Silhouettes
+
+
+@dataclass(frozen=True)
+class SilhouetteRcnnConfig:
+    """How Keypoint R-CNN learns to find keypoints in silhouettes (GaitTAKE, section 3.2), and which one is used.
+
+    Attributes:
+        use: the model that poses silhouettes: its name in models/, or a folder models/NAME of another work folder.
+        backbone: resnet50 is torchvision's keypointrcnn_resnet50_fpn.
+        weights: a file of weights for that, or the name of known ones, to begin with; null begins with random ones.
+        side: pixels of a silhouette's shorter side as the network sees it.
+        head: channels of the eight layers that the keypoints come from; torchvision's has 512.
+        places: places in a picture that it learns to take for a person or not; at most a quarter hold the person, and from these
+            the keypoints are learnt.
+        seen: score from which a keypoint that was found in the video's picture is a label.
+        examples: silhouettes to learn from, spread evenly over the videos.
+        iterations, batch, learning_rate: of the training; the rate rises to this and falls to nothing (one cycle).
+        every: iterations between checkpoints.
+    """
+
+    use: str = "silhouette-rcnn"
+    backbone: Literal["resnet50", "resnet18"] = "resnet50"
+    weights: str | None = None
+    side: int = 128
+    head: int = 512
+    places: int = 32
+    seen: float = 0.5
+    examples: int = 100_000
+    iterations: int = 20_000
+    batch: int = 16
+    learning_rate: float = 2e-4
+    every: int = 500
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if min(self.head, self.examples, self.iterations, self.every) < 1 or self.side < 32 or self.places < 4 or self.batch < 2:
+            raise UsageError(
+                "silhouette_rcnn: head, examples, iterations and every must be 1 or more, side 32, places 4 and batch 2 or more"
+            )
+        if self.learning_rate <= 0 or not 0 < self.seen <= 1:
+            raise UsageError("silhouette_rcnn: learning_rate must be above 0, seen in (0, 1]")
+        if self.weights and (self.backbone, self.head) != ("resnet50", 512):
+            raise UsageError("silhouette_rcnn.weights are those of torchvision's model: backbone resnet50, head 512")
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,7 +49,7 @@ class KeypointRcnn(BatchEstimator):
         import torch
 
         self._device, self._batch = torch.device(device), batch
-        self._model = _model(resolve(checkpoint)).to(self._device)
+        self._model = _model(checkpoint).to(self._device)
 
     def batch(self, images: Sequence[Image]) -> list[Estimate | None]:
         """See `BatchEstimator`."""
@@ -92,16 +92,46 @@ def _estimate(people: dict[str, FloatArray], image: Image) -> Estimate | None:
     return Estimate(xy, confidence(people["keypoints_scores"][n]), np.full((len(xy), 3), np.nan, np.float32), None)
 
 
-def _model(path: Path) -> Any:
-    """The model with the weights of a file, on the CPU, in evaluation mode."""
-    import torch
-    from torchvision.models.detection import keypointrcnn_resnet50_fpn
+def load_weights(model: Any, checkpoint: str) -> None:
+    """Weights into torchvision's `keypointrcnn_resnet50_fpn`.
 
+    Args:
+        checkpoint: a file, or the name of known weights.
+
+    Raises:
+        UsageError: the weights are not on this machine, or are another model's.
+        FormatError: the file is no checkpoint, or has the wrong hash.
+    """
+    import torch
+
+    path = resolve(checkpoint)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise FormatError(f"{path}: cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
     state = content.get("model", content) if isinstance(content, dict) else {}  # torchvision's training writes {"model": ...}
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, AttributeError) as error:
+        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise UsageError(f"{path}: these are not weights of {PUBLISHED}: {reason}") from error
+
+
+def set_epsilon(model: Any, checkpoint: str) -> None:
+    """Normalise without an epsilon, as torchvision does, where the weights are those that it publishes: they were trained so."""
+    from torch.nn import BatchNorm2d
+    from torchvision.ops import FrozenBatchNorm2d
+
+    if Path(checkpoint).name in {PUBLISHED, KNOWN[PUBLISHED].file}:
+        for module in model.modules():
+            if isinstance(module, BatchNorm2d | FrozenBatchNorm2d):
+                module.eps = 0.0
+
+
+def _model(checkpoint: str) -> Any:
+    """The model with weights, on the CPU, in evaluation mode."""
+    from torchvision.models.detection import keypointrcnn_resnet50_fpn
+
     model = keypointrcnn_resnet50_fpn(
         weights=None,
         weights_backbone=None,
@@ -111,13 +141,6 @@ def _model(path: Path) -> Any:
         box_score_thresh=MIN_PERSON,
         box_detections_per_img=PEOPLE,
     )
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, AttributeError) as error:
-        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise UsageError(f"{path}: these are not weights of {PUBLISHED}: {reason}") from error
-    if path.name == KNOWN[PUBLISHED].file:
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.eps = 0.0  # as torchvision does with these weights, which were trained so
+    load_weights(model, checkpoint)
+    set_epsilon(model, checkpoint)
     return model.eval()
