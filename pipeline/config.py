@@ -14,6 +14,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from gaitreid.pipeline import yaml_file
+from gaitreid.pipeline.limits import LimitsConfig
+from gaitreid.pipeline.logs import LogsConfig
 from gaitreid.pipeline.synth import SynthConfig
 from gaitreid.pose.errors import FormatError, UsageError
 from gaitreid.pose.extract import ExtractConfig
@@ -59,6 +61,8 @@ class Config:
     match: MatchConfig = field(default_factory=MatchConfig)
     recognise: RecogniseConfig = field(default_factory=RecogniseConfig)
     synth: SynthConfig = field(default_factory=SynthConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    logs: LogsConfig = field(default_factory=LogsConfig)
 
 
 def load(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
