@@ -647,11 +647,16 @@ def main() -> None:
     """Entry point of `gaitreid`: errors become one line on stderr and an exit code (0, 1, 2 or 3; 130 when interrupted)."""
     from gaitreid.pose.errors import GaitReidError, UsageError
 
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no text
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         app()
     except GaitReidError as error:
         print(f"gaitreid: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 3)
+    except (OSError, MemoryError) as error:
+        print(f"gaitreid: {error or 'there is not enough memory'}", file=sys.stderr)
+        sys.exit(3)
     except KeyboardInterrupt:
         print("gaitreid: interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
