@@ -15,7 +15,7 @@ from gaitreid.pipeline import store
 from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.encode import in_joints
-from gaitreid.pipeline.extract import Job, decides, extract_one, find_videos
+from gaitreid.pipeline.extract import Job, decides, extract_one, find_videos, known, lost
 from gaitreid.pipeline.files import sha256
 from gaitreid.pipeline.jobs import Failure, Summary, each
 from gaitreid.pipeline.labels import FIELDS, Labels
@@ -118,13 +118,14 @@ def clips(
         of[name] = (video, source, place)
         tasks.append(Job(video, name, place, compared, labels, False, recogniser.config.device))
     with console.progress("people", len(tasks), "videos") as progress:
-        for count, outcome in enumerate(each(extract_one, tasks, jobs), 1):
+        for count, outcome in enumerate(each(extract_one, tasks, jobs, known=known, lost=lost), 1):
             video, source, place = of[outcome.stem]
             people = []
             if outcome.reason:
                 summary.failed.append(Failure(str(video), outcome.reason, outcome.line))
                 console.error(f"{video}: {outcome.line}")
-            for name, track in store.read_all(place.pose2d(outcome.stem), "pose2d", Track2D).items():
+            made = place.pose2d(outcome.stem)
+            for name, track in store.read_all(made, "pose2d", Track2D).items() if made.exists() else ():
                 try:
                     people.append(Seen(int(name), track, *recogniser.vector(track)))
                 except ItemError as error:

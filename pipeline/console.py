@@ -1,20 +1,58 @@
-"""What a person sees while work goes on: lines, and a progress bar where there is a terminal."""
+"""What is seen while work goes on: lines and a progress bar for people, JSON lines for programs; and the log of the run."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Protocol
 
+from gaitreid.pipeline.logs import RunLog
+
 PLAIN_EVERY = 30.0  # seconds between progress lines where there is no terminal
+JSON_EVERY = 1.0  # between those for programs
 
 
 class Progress(Protocol):
     """Told how far the work is."""
 
-    def __call__(self, done: float, note: str = "") -> None:
-        """Args: done: items done so far; note: a few words about the state."""
+    def __call__(self, done: float, note: str = "", *, skipped: float = 0, failed: float = 0) -> None:
+        """Tell.
+
+        Args:
+            done: items that are finished, whatever became of them.
+            note: a few words about the state.
+            skipped: those of them that needed no work: they say nothing about how fast it goes.
+            failed: those of them that failed.
+        """
+
+
+class Pace:
+    """How fast work goes, by the items that were worked on in this run: what an earlier run did is not counted as speed."""
+
+    def __init__(self, total: float) -> None:
+        self.total = total
+        self._began = time.monotonic()
+        self.rate, self.left = 0.0, float("nan")  # items a second; seconds
+
+    def update(self, done: float, skipped: float) -> None:
+        """Take note of how far the work is."""
+        now = time.monotonic()
+        worked = done - skipped
+        if worked <= 0:
+            self._began = now
+            return
+        self.rate = worked / max(now - self._began, 1e-9)
+        self.left = (self.total - done) / self.rate
+
+    def words(self) -> str:
+        """Rate and time left."""
+        if not self.rate:
+            return "no rate yet"
+        rate = f"{self.rate:.3g} a second" if self.rate >= 1 else f"{1 / self.rate:.3g} s each"
+        return f"{rate}, {_duration(self.left)} left"
 
 
 @dataclass
@@ -23,9 +61,13 @@ class Console:
 
     Attributes:
         level: -1 quiet (errors only), 0 normal, 1 verbose.
+        log: where finished items are noted.
+        as_json: JSON lines to stdout in place of words: `event` is `line`, `progress` or `item`. Errors are words in any case.
     """
 
     level: int = 0
+    log: RunLog | None = None
+    as_json: bool = False
     _live: list[object] = field(default_factory=list)
 
     def say(self, text: str) -> None:
@@ -42,11 +84,27 @@ class Console:
         """A line about something that went wrong."""
         print(text, file=sys.stderr, flush=True)
 
+    def item(
+        self, stage: str, item: str, state: str, reason: str = "", seconds: float = 0.0, size: int = 0, frames: int = 0
+    ) -> None:
+        """An item of a stage is finished: note it.
+
+        Args:
+            state: done, failed or skipped; `reason` is a code that says why.
+            size: in bytes, of what it was made from.
+        """
+        if self.log is not None:
+            line = self.log.add(stage, item, state, reason, seconds, size, frames)
+            if self.as_json and self.level >= 0:
+                self._print_json("item", line)
+
     @contextmanager
     def progress(self, title: str, total: float, unit: str = "") -> Iterator[Progress]:
-        """A bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+        """A bar with rate and time left on a terminal, a line now and then elsewhere."""
         if self.level < 0 or total <= 0:
-            yield lambda done, note="": None
+            yield lambda done, note="", *, skipped=0, failed=0: None
+        elif self.as_json:
+            yield self._events(title, total, unit)
         elif sys.stdout.isatty():
             with self._bar(title, total) as update:
                 yield update
@@ -56,40 +114,80 @@ class Console:
     @contextmanager
     def _bar(self, title: str, total: float) -> Iterator[Progress]:
         from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[pace]}"),
             TextColumn("{task.fields[note]}"),
         )
+        pace = Pace(total)
         with RichProgress(*columns, console=RichConsole(), transient=True) as bar:
-            task = bar.add_task(title, total=total, note="")
+            task = bar.add_task(title, total=total, note="", pace="")
             self._live.append(bar)
+
+            def update(done: float, note: str = "", *, skipped: float = 0, failed: float = 0) -> None:
+                pace.update(done, skipped)
+                bar.update(task, completed=done, pace=pace.words() + _counts(skipped, failed), note=note)
+
             try:
-                yield lambda done, note="": bar.update(task, completed=done, note=note)
+                yield update
             finally:
                 self._live.remove(bar)
 
     def _plain(self, title: str, total: float, unit: str) -> Progress:
-        start = last = time.monotonic()
+        pace, last = Pace(total), time.monotonic()
 
-        def update(done: float, note: str = "") -> None:
+        def update(done: float, note: str = "", *, skipped: float = 0, failed: float = 0) -> None:
             nonlocal last
+            pace.update(done, skipped)
             now = time.monotonic()
             if now - last >= PLAIN_EVERY and 0 < done < total:
                 last = now
-                left = (now - start) / done * (total - done)
-                self.say(f"{title}: {done:g} of {total:g} {unit}, {left:.0f} s left {note}".rstrip())
+                counts = _counts(skipped, failed)
+                self.say(f"{title}: {done:g} of {total:g} {unit}{counts}, {pace.words()} {note}".rstrip())
+
+        return update
+
+    def _events(self, title: str, total: float, unit: str) -> Progress:
+        pace, last = Pace(total), 0.0
+
+        def update(done: float, note: str = "", *, skipped: float = 0, failed: float = 0) -> None:
+            nonlocal last
+            pace.update(done, skipped)
+            now = time.monotonic()
+            if now - last >= JSON_EVERY or done >= total:
+                last = now
+                facts = {"stage": title, "unit": unit, "total": total, "done": done, "skipped": skipped, "failed": failed}
+                known = {"rate": round(pace.rate, 6), "left_seconds": round(pace.left, 1)} if pace.rate else {}
+                self._print_json("progress", {**facts, **known, "note": note})
 
         return update
 
     def _print(self, text: str) -> None:
+        if self.as_json:
+            self._print_json("line", {"text": text})
         # A bar on the screen must be told of lines, or it overwrites them.
-        if self._live:
+        elif self._live:
             self._live[-1].console.print(text, markup=False, highlight=False, soft_wrap=True)  # type: ignore[attr-defined]
         else:
             print(text, flush=True)
+
+    def _print_json(self, event: str, facts: dict[str, object]) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        print(json.dumps({"time": now, "event": event, **facts}), flush=True)
+
+
+def _counts(skipped: float, failed: float) -> str:
+    parts = [f"{count:g} {word}" for count, word in ((skipped, "were there"), (failed, "failed")) if count]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _duration(seconds: float) -> str:
+    """Such as 45 s, 12 min, 3.5 h."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

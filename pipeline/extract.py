@@ -1,20 +1,28 @@
 """Stage: videos to `pose2d/STEM.h5`, and `silhouettes/STEM.h5` when asked."""
 
+import errno
+import hashlib
 import json
+import socket
+import stat
+import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from gaitreid.pipeline import plugins, store
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.files import sha256
-from gaitreid.pipeline.jobs import Failure, Summary, each
+from gaitreid.pipeline.jobs import Failure, Lost, Summary, beat, each
 from gaitreid.pipeline.labels import FIELDS, Labeller, Labels
+from gaitreid.pipeline.limits import LimitsConfig
 from gaitreid.pipeline.work import Work, is_current, provenance
+from gaitreid.pose.arrays import Record
 from gaitreid.pose.detect import NETWORKS
-from gaitreid.pose.errors import EmptyError, FormatError, ItemError, UsageError
+from gaitreid.pose.errors import EmptyError, FormatError, FullError, GaitReidError, ItemError, UsageError
 from gaitreid.pose.estimate import Estimators
 from gaitreid.pose.extract import ExtractConfig, Extraction
 from gaitreid.pose.extract import extract as extract_video
@@ -23,6 +31,11 @@ VIDEO_SUFFIXES = frozenset(
     f".{ending}"
     for ending in "3gp avi flv m2ts m4v mjpeg mkv mov mp4 mpeg mpg mts ogv ts webm wmv".split()  # noqa: SIM905
 )
+R = TypeVar("R", bound=Record)
+BLOCK = 2**22  # bytes that are hashed between two signs of life
+# What says nothing lasting about the video: it is not written down, and the next run tries again.
+PASSING = frozenset(["changed", "error"])
+MISSING = 0.05, 5  # frames that a container may promise too many, as its count is often an estimate: this share, and so many
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,8 @@ class Job:
 
     Attributes:
         device: auto, cpu, cuda or cuda:N.
+        retry: whether a video that failed before is tried again.
+        remote: whether this is done on another machine, which may not see the same files.
     """
 
     video: Path
@@ -40,6 +55,9 @@ class Job:
     labels: Labels
     overwrite: bool
     device: str = "auto"
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    retry: bool = False
+    remote: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,7 @@ class Outcome:
         line: for people.
         tracks: number of tracks in its file.
         skipped: whether its file was up to date.
+        seconds: that it took; bytes of the video, and frames that were looked at.
     """
 
     stem: str
@@ -58,6 +77,9 @@ class Outcome:
     line: str
     tracks: int
     skipped: bool
+    seconds: float = 0.0
+    bytes: int = 0
+    frames: int = 0
 
 
 def extract(
@@ -71,33 +93,70 @@ def extract(
     device: str = "auto",
     overwrite: bool = False,
     fail_fast: bool = False,
+    limits: LimitsConfig | None = None,
+    scheduler: str | None = None,
+    shard: str | None = None,
+    retry_failed: bool = False,
 ) -> Summary:
     """Find, track and pose the people of every video; what is up to date is left as it is.
 
     Args:
         device: auto, cpu, cuda or cuda:N, for estimators and detectors that run on torch.
+        limits: of one video; what they cut off has failed, and the others go on. None: the default ones.
+        scheduler: address of a Dask cluster that does the work.
+        shard: `i/n`, only the i-th of n parts of the videos.
+        retry_failed: whether videos that failed before are tried again.
 
     Raises:
-        UsageError: a path does not exist.
+        UsageError: a path does not exist, there is no such shard, or no cluster answers.
         EmptyError: there is no video, or none gave a track.
     """
-    named = stems(find_videos(videos))
-    tasks = [Job(video, stem, work, config, labeller(video), overwrite, device) for stem, video in named.items()]
-    summary, tracks, width = Summary(), 0, max(map(len, named))
+    limits, named = limits or LimitsConfig(), stems(find_videos(videos))
+    mine = {stem: video for stem, video in named.items() if not shard or in_shard(stem, shard)}
+    if shard:
+        console.say(f"extract: {len(mine)} of {len(named)} videos are in shard {shard}")
+    tasks: list[Job] = []
+    for stem, video in mine.items():
+        job = Job(video, stem, work, config, labeller(video), overwrite, device, limits, retry_failed)
+        tasks.append(_remote(job) if scheduler else job)
+    if not tasks:
+        return Summary()
+    summary, tracks, width = Summary(), 0, max(map(len, mine))
     with console.progress("extract", len(tasks), "videos") as progress:
-        for count, outcome in enumerate(each(extract_one, tasks, jobs), 1):
+        every = each(extract_one, tasks, jobs, known=known, lost=lost, limits=limits, scheduler=scheduler)
+        for count, outcome in enumerate(every, 1):
             tracks += outcome.tracks
             (summary.skipped if outcome.skipped else summary.done).append(outcome.stem)
             (console.detail if outcome.skipped and not outcome.reason else console.say)(f"{outcome.stem:{width}}  {outcome.line}")
             if outcome.reason:
                 summary.failed.append(Failure(outcome.stem, outcome.reason, outcome.line))
-                if fail_fast:
-                    break
-            progress(count)
+            state = "skipped" if outcome.skipped else "failed" if outcome.reason else "done"
+            console.item("extract", outcome.stem, state, outcome.reason, outcome.seconds, outcome.bytes, outcome.frames)
+            progress(count, skipped=len(summary.skipped), failed=len(summary.failed))
+            if outcome.reason and fail_fast:
+                break
     console.say(_closing(summary, tracks))
     if not tracks:
         raise EmptyError(f"no track came out of {len(tasks)} videos: the lines above say why")
     return summary
+
+
+def in_shard(stem: str, shard: str) -> bool:
+    """Whether a video is in the i-th of n parts, `i/n`: by a hash of its stem, so that it stays where others come and go.
+
+    Raises:
+        UsageError: that is no shard.
+    """
+    part, slash, parts = shard.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise UsageError(f"--shard {shard}: expected i/n, such as 1/4, 2/4, 3/4 and 4/4")
+    return int.from_bytes(hashlib.sha256(stem.encode()).digest()[:8]) % int(parts) == int(part) - 1
+
+
+def _remote(job: Job) -> Job:
+    """The same with paths that hold on other machines."""
+    job.work.root.mkdir(parents=True, exist_ok=True)
+    return replace(job, video=job.video.absolute(), work=Work(job.work.root.absolute()), remote=True)
 
 
 def find_videos(paths: Sequence[Path]) -> list[Path]:
@@ -135,22 +194,140 @@ def stems(videos: Sequence[Path]) -> dict[str, Path]:
     return result
 
 
+def known(job: Job) -> Outcome | None:
+    """Of a video whose file is up to date; None where there is work to do."""
+    if job.overwrite or not job.work.pose2d(job.stem).exists():
+        return None
+    try:
+        _check(job)
+        return _kept(job, _digest(job.video))
+    except ItemError:
+        return None  # whoever does the work says so
+
+
 def extract_one(job: Job) -> Outcome:
     """Runs in a worker: one video to its file, unless that is up to date."""
-    target = job.work.pose2d(job.stem)
-    digest = sha256(job.video)
-    if not job.overwrite:
-        kept = _kept(job, target, digest)
-        if kept:
-            return kept
+    began, size = time.monotonic(), 0
+    if job.remote:
+        _check_paths(job)
+    outcome = None
     try:
-        extraction = extract_video(job.video, job.config, estimators(job.config, job.config.silhouettes, job.device))
+        size = _check(job)
+        outcome = _extracted(job)
     except ItemError as error:
-        _write_nothing(job, target, digest, error)
-        return Outcome(job.stem, error.reason, f"{error.reason}: {error}", 0, False)
-    _write(job, target, digest, extraction)
+        outcome = _failed(job, error)
+    return replace(outcome, seconds=0.0 if outcome.skipped else time.monotonic() - began, bytes=size)
+
+
+def _extracted(job: Job) -> Outcome:
+    """Raises: ItemError: the video cannot be read, or changed meanwhile."""
+    before, digest = _stamp(job.video), _digest(job.video)
+    kept = None if job.overwrite else _kept(job, digest)
+    if kept:
+        return kept
+    try:
+        lent = estimators(job.config, job.config.silhouettes, job.device)
+        extraction = _guarded(job, lent)
+    except ItemError as error:
+        _check_unchanged(job.video, before, digest)
+        return _failed(job, error, digest)
+    _check_unchanged(job.video, before, digest)
+    _write(job, digest, extraction)
     reason = "" if extraction.tracks else "no-track"
-    return Outcome(job.stem, reason, _line(extraction), len(extraction.tracks), False)
+    return Outcome(job.stem, reason, _line(extraction), len(extraction.tracks), False, frames=extraction.frames_read)
+
+
+def _guarded(job: Job, lent: Estimators) -> Extraction:
+    """What decoders, detectors and estimators of others raise ends their video, not the run."""
+    try:
+        return extract_video(job.video, job.config, lent, bounds=job.limits.bounds, seen=beat)
+    except GaitReidError:
+        raise
+    except MemoryError as error:
+        raise ItemError("out-of-memory", "there is not enough memory for this video") from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # tracks of long videos wait in a temporary file
+            raise FullError(f"the disk of temporary files is full ({error}): make room, or set TMPDIR") from error
+        raise ItemError("error", f"{type(error).__name__}: {error}") from error
+    except Exception as error:
+        raise ItemError("error", f"{type(error).__name__}: {error}") from error
+
+
+def _failed(job: Job, error: ItemError, digest: str = "") -> Outcome:
+    """Of a video that gave nothing; where its content is known, the next run need not find out again."""
+    if error.reason not in PASSING:
+        _write_nothing(job, digest, error)
+    return Outcome(job.stem, error.reason, f"{error.reason}: {error}", 0, False)
+
+
+def lost(job: Job, how: Lost) -> Outcome:
+    """Of a video whose worker had to be ended."""
+    error, size, digest = ItemError(how.reason, how.message), 0, ""
+    with suppress(ItemError):
+        size, digest = _check(job), _digest(job.video)
+    return replace(_failed(job, error, digest), bytes=size)
+
+
+def _check(job: Job) -> int:
+    """Bytes of the video.
+
+    Raises:
+        ItemError: `unreadable`, `not-a-file`, or `too-large`.
+    """
+    try:
+        facts = job.video.stat()
+    except OSError as error:
+        raise ItemError("unreadable", f"cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(facts.st_mode):
+        raise ItemError("not-a-file", "a pipe, a device or a folder, not a video file")
+    if facts.st_size > job.limits.gigabytes * 1e9:
+        most = f"{job.limits.gigabytes:g} are allowed (limits.gigabytes)"
+        raise ItemError("too-large", f"{facts.st_size / 1e9:.1f} GB, {most}: cut it")
+    return facts.st_size
+
+
+def _check_paths(job: Job) -> None:
+    """See that this machine has the same files.
+
+    Raises:
+        UsageError: it has not.
+    """
+    for path, there in ((job.video, job.video.exists()), (job.work.root, job.work.root.is_dir())):
+        if not there:
+            raise UsageError(f"{path}: not there on {socket.gethostname()}: every worker must see the same paths")
+
+
+def _stamp(video: Path) -> tuple[int, int, int, int]:
+    """By which a change of a file shows: device, inode, size, time of change."""
+    facts = video.stat()
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def _check_unchanged(video: Path, before: tuple[int, int, int, int], digest: str) -> None:
+    """Raises: ItemError: `changed`: other bytes are there than those that were hashed."""
+    try:
+        same = _stamp(video) == before or _digest(video) == digest
+    except (OSError, ItemError):
+        same = False
+    if not same:
+        raise ItemError("changed", "the file changed while it was read: run again when it is whole")
+
+
+def _digest(video: Path) -> str:
+    """SHA-256 of a file's bytes, in hex.
+
+    Raises:
+        ItemError: `unreadable`.
+    """
+    result = hashlib.sha256()
+    try:
+        with video.open("rb") as file:
+            while block := file.read(BLOCK):
+                result.update(block)
+                beat()
+    except OSError as error:
+        raise ItemError("unreadable", f"cannot be read: {error.strerror}") from error
+    return result.hexdigest()
 
 
 def estimators(config: ExtractConfig, masks: bool, device: str = "auto") -> Estimators:
@@ -178,12 +355,13 @@ def _estimators(name: str, masks: bool, device: str, trust_config: bool) -> Esti
     return Estimators(plugins.load("pose", name, device=device, trust_config=trust_config), masks, device)
 
 
-def _kept(job: Job, target: Path, digest: str) -> Outcome | None:
+def _kept(job: Job, digest: str) -> Outcome | None:
     """The outcome that an up-to-date file tells of; None where the work is to be done.
 
     Raises:
         UsageError: the file was made from another video of the same name.
     """
+    target = job.work.pose2d(job.stem)
     current = is_current(target, "pose2d", decides(job.config), digest)
     if current and job.config.silhouettes:
         current = is_current(job.work.silhouettes(job.stem), "silhouettes", decides(job.config), digest)
@@ -195,6 +373,8 @@ def _kept(job: Job, target: Path, digest: str) -> Outcome | None:
         other = found.get("video_path", "")
         if found and other != str(job.video.resolve()) and found.get("made_from") != digest and Path(str(other)).exists():
             raise UsageError(f"{target} was made from {other}: use another --work for {job.video}, or --overwrite")
+        return None
+    if job.retry and found["reason"]:
         return None
     labels = job.labels.as_dict()
     if any(found.get(name) != labels[name] for name in FIELDS):
@@ -208,7 +388,7 @@ def decides(config: ExtractConfig) -> ExtractConfig:
     return replace(config, silhouettes=False, trust_config=False)
 
 
-def _write(job: Job, target: Path, digest: str, extraction: Extraction) -> None:
+def _write(job: Job, digest: str, extraction: Extraction) -> None:
     info = extraction.info
     rejected = [{"reason": r.reason, "first": r.first, "last": r.last, "frames": r.frames} for r in extraction.rejected]
     attributes: dict[str, store.Attribute] = {
@@ -218,21 +398,43 @@ def _write(job: Job, target: Path, digest: str, extraction: Extraction) -> None:
         "detector_why": extraction.why,
         "frames_read": extraction.frames_read,
         "frames_used": extraction.frames_used,
+        "truncated": is_truncated(extraction),
         "tracks": len(extraction.tracks),
         "rejected": json.dumps(rejected),
         "reason": "" if extraction.tracks else f"no-track: {_line(extraction)}",
     }
-    numbered = {f"/tracks/{i:06d}": track for i, track in enumerate(extraction.tracks, 1)}
     if job.config.silhouettes:
-        masks = {f"/tracks/{i:06d}": mask for i, mask in enumerate(extraction.silhouettes, 1)}
-        store.write(job.work.silhouettes(job.stem), "silhouettes", masks, _source(job, digest))
-    store.write(target, "pose2d", numbered, attributes)
+        store.write(job.work.silhouettes(job.stem), "silhouettes", Numbered(extraction.silhouettes), _source(job, digest))
+    store.write(job.work.pose2d(job.stem), "pose2d", Numbered(extraction.tracks), attributes)
 
 
-def _write_nothing(job: Job, target: Path, digest: str, error: ItemError) -> None:
+class Numbered(Mapping[str, R]):
+    """Records as the groups `/tracks/000001` and so on, each of which is there only while it is written."""
+
+    def __init__(self, records: Sequence[R]) -> None:
+        self._records = records
+
+    def __getitem__(self, name: str) -> R:
+        return self._records[int(name.rpartition("/")[2]) - 1]
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"/tracks/{number:06d}" for number in range(1, len(self._records) + 1))
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
+def is_truncated(extraction: Extraction) -> bool:
+    """Whether clearly fewer frames could be decoded than the container promises: a copy that was cut short, perhaps."""
+    share, least = MISSING
+    promised = extraction.info.frames
+    return promised - extraction.frames_read * extraction.info.step > max(share * promised, least)
+
+
+def _write_nothing(job: Job, digest: str, error: ItemError) -> None:
     """A file without tracks that says why, so that the next run need not find out again."""
     attributes = {**_source(job, digest), "tracks": 0, "frames_used": 0, "rejected": "[]", "reason": f"{error.reason}: {error}"}
-    store.write(target, "pose2d", {}, attributes)
+    store.write(job.work.pose2d(job.stem), "pose2d", {}, attributes)
 
 
 def _source(job: Job, digest: str) -> dict[str, store.Attribute]:
@@ -250,7 +452,8 @@ def _line(extraction: Extraction) -> str:
     left_out = "".join(f", {n} left out as {reason}" for reason, n in sorted(dropped.items()))
     plural = "track" if count == 1 else "tracks"
     used = f"{extraction.frames_used} of {extraction.frames_read} frames"
-    return f"{count} {plural}, {used}{left_out} [{extraction.detector}: {extraction.why}]"
+    cut = f" (truncated: {extraction.info.frames} promised)" if is_truncated(extraction) else ""
+    return f"{count} {plural}, {used}{cut}{left_out} [{extraction.detector}: {extraction.why}]"
 
 
 def _closing(summary: Summary, tracks: int) -> str:

@@ -28,6 +28,7 @@ IN_PROCESS = "GAITREID_IN_PROCESS"  # set: one job runs in this process, for a d
 # Native decoders and networks keep memory that they will not need again, and some leak: after so many items, or when a worker
 # holds this share of what it may, a new one takes its place.
 ITEMS_A_WORKER, GROWN = 500, 0.5
+UNLIMITED = LimitsConfig(seconds=float("inf"), memory=1e6)
 LOOK, BEAT, GRACE, IDLE, STARTS = 0.5, 1.0, 2.0, 300.0, 3  # seconds, but for the last
 
 
@@ -82,7 +83,7 @@ def each(
         items: read as workers come to need them, so that a long list need not be in memory.
         known: the result of an item that needs no work, found in this process.
         lost: the result of an item that was lost with its worker; without it the item's error is raised.
-        limits: of one item; then one job has a worker process, too, which can be ended.
+        limits: of one item; then one job has a worker process, too, which can be ended. Without them an item takes what it takes.
         scheduler: address of a Dask cluster, in place of processes here.
 
     Raises:
@@ -96,7 +97,7 @@ def each(
             yield function(item) if found is None else found
         return
     with _cluster(scheduler) if scheduler else _here(max(jobs, 1)) as (submit, slots):
-        yield from _spread(submit, slots, function, items, known, lost, limits or LimitsConfig())
+        yield from _spread(submit, slots, function, items, known, lost, limits or UNLIMITED)
 
 
 def beat(done: float = 0.0) -> None:
