@@ -38,6 +38,7 @@ class Common:
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes (default: one a core).")] = None
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only say what went wrong.")] = False
+    log_json: Annotated[bool, typer.Option("--log-json", help="Lines and progress as JSON, a line each, on stdout.")] = False
 
 
 def command(panel: str, of: typer.Typer | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -86,6 +87,10 @@ FacesOption = Annotated[bool, typer.Option("--faces", help="Stills with heads as
 TrustOption = Annotated[
     bool, typer.Option("--trust-config", help="Run a Python file of your own as a configuration of mmpose or mmdet.")
 ]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option("--scheduler", metavar="ADDRESS", help="Dask cluster that does the work, such as tcp://HOST:8786."),
+]
 EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the windows.")]
 NormalizeOption = Annotated[str | None, typer.Option("--normalize", help="none, root or gait.")]
 
@@ -117,14 +122,18 @@ def extract(
     silhouettes: Annotated[bool, typer.Option("--silhouettes", help="Also write 64x44 silhouettes.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is up to date.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first video that gives no track.")] = False,
+    scheduler: SchedulerOption = None,
+    shard: Annotated[
+        str | None, typer.Option("--shard", metavar="I/N", help="Only the I-th of N parts of the videos: for batch queues.")
+    ] = None,
 ) -> None:
     """Find, track and pose the people in videos: pose2d/.
 
     Labels come from CASIA-B's file names (001-nm-01-090.avi), from --pattern, or from --labels.
     """
     given = {"extract.pose": pose, "extract.detector": detector, "extract.silhouettes": silhouettes or None}
-    session = _session(common, {**given, "extract.trust_config": trust_config or None})
-    _end(session.extract(videos, pattern=pattern, labels=labels, overwrite=overwrite, fail_fast=fail_fast))
+    session = _session(common, {**given, "extract.trust_config": trust_config or None}, scheduler)
+    _end(session.extract(videos, pattern=pattern, labels=labels, overwrite=overwrite, fail_fast=fail_fast, shard=shard))
 
 
 @command("Stages")
@@ -135,6 +144,7 @@ def lift(
     ] = None,
     skeleton: Annotated[str | None, typer.Option("--skeleton", help="h36m17, casia14, kinect20 or kinect25.")] = None,
     trust_config: TrustOption = False,
+    scheduler: SchedulerOption = None,
 ) -> None:
     """Lift every track to 3D and clean it: pose3d/.
 
@@ -142,7 +152,7 @@ def lift(
     FOLDER is what `gaitreid train --model lifter` (or matching) made. auto is world where there is 3D, and tcn where not.
     """
     given = {"lift.lifter": lifter, "lift.skeleton": skeleton, "lift.trust_config": trust_config or None}
-    session = _session(common, given)
+    session = _session(common, given, scheduler)
     _end(session.lift())
 
 
@@ -398,9 +408,10 @@ def run(
     epochs: EpochsOption = None,
     pattern: PatternOption = None,
     labels: LabelsOption = None,
+    scheduler: SchedulerOption = None,
 ) -> None:
     """From a folder of videos to ranked identities."""
-    session = _session(common, {"train.epochs": epochs})
+    session = _session(common, {"train.epochs": epochs}, scheduler)
     summary = session.extract(videos, pattern=pattern, labels=labels)
     if train:
         session.train(name)
@@ -610,20 +621,22 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _session(common: Common, given: dict[str, Any]) -> "Session":
+def _session(common: Common, given: dict[str, Any], scheduler: str | None = None) -> "Session":
     """The settings in force: the file, over it --set, over that the command's own options."""
     import json
 
     from gaitreid.pipeline.config import load
     from gaitreid.pipeline.console import Console
     from gaitreid.pipeline.jobs import cores
+    from gaitreid.pipeline.logs import RunLog
     from gaitreid.pipeline.session import Session
     from gaitreid.pipeline.work import Work
 
     named = {"seed": common.seed, "device": common.device, **given}
     overrides = [*(common.set_ or ()), *(f"{k}={json.dumps(v)}" for k, v in named.items() if v is not None)]
-    console = Console(level=common.verbose - common.quiet)
-    return Session(Work(common.work), load(common.config, overrides), console, common.jobs or min(cores(), 8))
+    config = load(common.config, overrides)
+    console = Console(common.verbose - common.quiet, RunLog(common.work, config.logs), common.log_json)
+    return Session(Work(common.work), config, console, common.jobs or min(cores(), 8), scheduler)
 
 
 def _frames(frames: bool, faces: bool) -> Any:

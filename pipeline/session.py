@@ -40,12 +40,14 @@ class Session:
 
     Attributes:
         jobs: worker processes.
+        scheduler: address of a Dask cluster that extracts and lifts in their place.
     """
 
     work: Work
     config: Config
     console: Console
     jobs: int = 1
+    scheduler: str | None = None
 
     @_writes
     def extract(
@@ -56,6 +58,8 @@ class Session:
         labels: Path | None = None,
         overwrite: bool = False,
         fail_fast: bool = False,
+        shard: str | None = None,
+        retry_failed: bool = False,
     ) -> Summary:
         """Videos to tracks in 2D."""
         from gaitreid.pipeline.extract import extract
@@ -71,6 +75,10 @@ class Session:
             device=self.config.device,
             overwrite=overwrite,
             fail_fast=fail_fast,
+            limits=self.config.limits,
+            scheduler=self.scheduler,
+            shard=shard,
+            retry_failed=retry_failed,
         )
 
     @_writes
