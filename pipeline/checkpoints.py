@@ -12,6 +12,7 @@ from gaitreid.pipeline import yaml_file
 from gaitreid.pipeline.bounds import Allowance
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import replacing, write_text
+from gaitreid.pipeline.versions import CODE
 from gaitreid.pose.errors import FormatError, UsageError
 
 CHECKPOINT, DESCRIPTION, LOG = "checkpoint.pt", "config.yaml", "log.jsonl"
@@ -49,7 +50,8 @@ def start(
     Raises:
         UsageError: there is nothing to resume.
     """
-    same = read_description(folder) == description
+    description = {**description, "code_version": CODE["model"]}
+    same = {"code_version": 1, **read_description(folder)} == description
     if same and (folder / weights).exists() and not overwrite:
         return None
     if resume and not (folder / CHECKPOINT).exists():

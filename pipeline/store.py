@@ -83,6 +83,16 @@ def read_all(path: Path, schema: str, record: type[R], parent: str = "/tracks") 
         return {name: _read_record(path, file, f"{parent}/{name}", record, allowance) for name in numbered}
 
 
+def column(path: Path, schema: str, record: type[Record], group: str, name: str) -> Any:
+    """One array of a record, without reading the others.
+
+    Raises:
+        FormatError: as of `read`.
+    """
+    with _opened(path, schema) as file:
+        return _read_array(f"{path}: {group}", _group(path, file, group), name, dict(specs(record))[name], Allowance(path))
+
+
 def attributes(path: Path, schema: str) -> dict[str, Attribute]:
     """The root attributes, as Python values."""
     with _opened(path, schema) as file:

@@ -11,8 +11,7 @@ CODE = {
     "pose3d": 1,
     "sequences": 1,
     "walks": 1,
-    "encoder": 1,
-    "lifter": 1,
+    "model": 1,  # everything that is trained
     "embeddings": 1,
     "ranking": 1,
 }
