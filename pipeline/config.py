@@ -20,9 +20,12 @@ from gaitreid.pipeline.synth import SynthConfig
 from gaitreid.pose.errors import FormatError, UsageError
 from gaitreid.pose.extract import ExtractConfig
 from gaitreid.pose.lift import LiftConfig, LifterConfig
+from gaitreid.pose.silhouettes import SilhouetteRcnnConfig
 from gaitreid.reid.config import (
     CageConfig,
     EncodeConfig,
+    GaitGlConfig,
+    GaitTakeConfig,
     MatchConfig,
     PackConfig,
     RecogniseConfig,
@@ -55,6 +58,9 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     cage: CageConfig = field(default_factory=CageConfig)
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
+    silhouette_rcnn: SilhouetteRcnnConfig = field(default_factory=SilhouetteRcnnConfig)
+    gaitgl: GaitGlConfig = field(default_factory=GaitGlConfig)
+    gaittake: GaitTakeConfig = field(default_factory=GaitTakeConfig)
     pack: PackConfig = field(default_factory=PackConfig)
     walks: WalksConfig = field(default_factory=WalksConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)

@@ -217,9 +217,11 @@ def _notes(work: Work, embeddings: Embeddings, matches: Matches) -> Iterator[str
     probes = set(matches.subject.tolist()) - {""}
     shared = sorted(probes & set(description.get("subjects", [])))
     if shared:
-        kind = "labelled" if section(description["model"]) == "supervised" else "unlabelled"
+        kind = "labelled walks" if description.get("takes") == "walks" else "unlabelled windows"
+        if section(description["model"]) == "supervised":
+            kind = "labelled windows"
         yield (
-            f"the encoder was trained on {kind} windows of {len(shared)} of the {len(probes)} probe subjects: "
+            f"the encoder was trained on {kind} of {len(shared)} of the {len(probes)} probe subjects: "
             "for people it has never seen figures may be lower"
         )
     config, ranking = matches.config, matches.ranking

@@ -37,6 +37,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "d13": "gaitreid.reid.encoders.handmade:D13",
         "d16": "gaitreid.reid.encoders.handmade:D16",
     },
+    "walk": {
+        "gaitgl": "gaitreid.reid.encoders.gaitgl:GaitGl",
+        "gaittake": "gaitreid.reid.encoders.gaittake:GaitTake",
+    },
 }
 
 # Sections of the configuration that encoders take; those of others bear the encoder's name, if there are any.

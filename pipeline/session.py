@@ -1,5 +1,6 @@
 """The stages in order: each command first brings what is before it up to date."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -98,15 +99,30 @@ class Session:
         return split(self.work, self.config.split, self.console)
 
     @_writes
+    def pack(self) -> Path:
+        """Tracks to whole walks: silhouettes and keypoints of the same frames."""
+        from gaitreid.pipeline.silhouette_rcnn import find
+        from gaitreid.pipeline.walks import pack
+
+        if self.config.pack.keypoints == "silhouette":
+            find(self.work, self.config, self.console)
+        return pack(self.work, self.config.pack, self.console)
+
+    @_writes
     def train(self, name: str | None = None, *, resume: bool = False, overwrite: bool = False) -> Path:
-        """Windows to an encoder; or walks in 3D to a lifter."""
-        from gaitreid.pipeline import lifters
-        from gaitreid.pipeline.plugins import check
+        """Windows to an encoder; or walks in 3D to a lifter, or silhouettes to an estimator of keypoints in them."""
+        from gaitreid.pipeline import lifters, silhouette_rcnn, walk_models
+        from gaitreid.pipeline.plugins import check, names
         from gaitreid.pipeline.train import train
 
         model = self.config.train.model
         if model in lifters.LIFTERS:
             return lifters.train(self.work, self.config, name or model, self.console, resume=resume, overwrite=overwrite)
+        if model == silhouette_rcnn.MODEL:
+            return silhouette_rcnn.train(self.work, self.config, name or model, self.console, resume=resume, overwrite=overwrite)
+        if model in names("walk"):
+            self.pack()
+            return walk_models.train(self.work, self.config, name or model, self.console, resume=resume, overwrite=overwrite)
         check("encoder", model)
         self.split()
         return train(self.work, self.config, name or model, self.console, resume=resume, overwrite=overwrite)
@@ -157,6 +173,8 @@ class Session:
         from gaitreid.pipeline.encode import encode
         from gaitreid.pipeline.train import is_trained, train
 
+        if self._of_walks(name, encoder):
+            return self._encode_walks(name, encoder)
         self.split()
         name = self._model(name, encoder, shipped=True)
         if not is_trained(self.work, name):
@@ -178,6 +196,8 @@ class Session:
         """Windows to names of a closed set; the path of the report."""
         from gaitreid.pipeline.recognise import recognise
 
+        if self._of_walks(name, encoder):
+            raise UsageError("recognise takes windows, and this model takes whole walks: use `match`, or another model")
         self.split()
         model = self._model(name, encoder)
         return recognise(
@@ -196,7 +216,26 @@ class Session:
         """Settings to train a model of this name: the name of an encoder means that encoder."""
         from gaitreid.pipeline.plugins import names
 
-        return replace(self.config, train=replace(self.config.train, model=name)) if name in names("encoder") else self.config
+        known = {**names("encoder"), **names("walk")}
+        return replace(self.config, train=replace(self.config.train, model=name)) if name in known else self.config
+
+    def _of_walks(self, name: str | None, encoder: Path | None) -> bool:
+        """Whether the model in force takes whole walks."""
+        from gaitreid.pipeline.walk_models import is_of_walks
+
+        return is_of_walks(self.work, name or self.config.train.model, encoder)
+
+    def _encode_walks(self, name: str | None, encoder: Path | None) -> Path:
+        """Whole walks to vectors, by a model that is trained first where there is none of this name."""
+        from gaitreid.pipeline.train import is_trained
+        from gaitreid.pipeline.walk_models import encode, train
+
+        self.pack()
+        name = self._model(name, encoder)
+        if not is_trained(self.work, name):
+            self.console.say(f"train: there is no model '{name}' in {self.work.root} yet")
+            train(self.work, self.to_train(name), name, self.console)
+        return encode(self.work, self.config, name, self.console)
 
     def _model(self, name: str | None, encoder: Path | None, *, shipped: bool = False) -> str:
         """Name of the model in force; one of another work folder, or that of the package, is copied here first."""
@@ -267,6 +306,8 @@ class Session:
 
         if protocol in {"cme", "cve"} and encoder:
             raise UsageError(f"--protocol {protocol} trains its own encoder: leave --encoder away")
+        if protocol in {"cme", "cve"} and self._of_walks(name, encoder):
+            raise UsageError(f"--protocol {protocol} takes windows, and this model takes whole walks: take lt or cross-view")
         if protocol == "cme":
             return cme(self, name, as_published=as_published)
         if protocol == "cve":
@@ -407,6 +448,16 @@ class Session:
         made_from = digest(sha256(path) for path in paths)
         target = self.work.embeddings(found.encoder)
         return store.write(target, "embeddings", {"/embeddings": found}, provenance(self.config.encode, made_from))
+
+    def status(self, videos: Sequence[Path], *, verify: bool = False, as_json: bool = False) -> None:
+        """What is done, stale, failed and missing; nothing is written."""
+        from gaitreid.pipeline import status
+
+        found = status.survey(self.work, self.config, videos, verify=verify)
+        if as_json:
+            print(json.dumps(status.as_json(found), indent=2))
+        else:
+            status.show(found, self.console)
 
     def synth(self, folder: Path) -> list[Path]:
         """Rendered walkers."""

@@ -8,6 +8,7 @@ log.jsonl            one line an epoch
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def load(folder: Path) -> tuple[Any, Moments, dict[str, Any]]:
             **{key.removeprefix(MOMENTS): tensors.pop(key).float().numpy() for key in list(tensors) if key.startswith(MOMENTS)}
         )
         check_moments(moments)
-        _check_fit(description, tensors)
+        check_fit(lambda: _build(description), tensors)
         encoder = _build(description)
         encoder.load_state_dict(tensors)
     except (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError, UsageError) as error:
@@ -92,7 +93,7 @@ def load(folder: Path) -> tuple[Any, Moments, dict[str, Any]]:
     return encoder, moments, description
 
 
-def _check_fit(description: dict[str, Any], tensors: dict[str, Any]) -> None:
+def check_fit(make: Callable[[], Any], tensors: dict[str, Any]) -> None:
     """Plan the encoder without taking memory: a description can ask for one of any size.
 
     Raises:
@@ -101,7 +102,7 @@ def _check_fit(description: dict[str, Any], tensors: dict[str, Any]) -> None:
     import torch
 
     with torch.device("meta"):
-        planned = {name: tuple(value.shape) for name, value in _build(description).state_dict().items()}
+        planned = {name: tuple(value.shape) for name, value in make().state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     for name in sorted(planned.keys() | found.keys()):
         if planned.get(name) != found.get(name):
@@ -113,10 +114,13 @@ def describe(folder: Path) -> tuple[dict[str, Any], Skeleton]:
 
     Raises:
         FormatError: the folder holds no model.
+        UsageError: the model takes whole walks.
     """
     description = read_description(folder)
     if not description:
         raise FormatError(f"{folder}: has no {DESCRIPTION}: train the model again")
+    if description.get("takes") == "walks":
+        raise UsageError(f"{folder}: takes whole walks, which `encode` and `match` know: this needs a model of windows")
     try:
         skeleton = skeleton_of(description)
         for key, kind in TAKES.items():

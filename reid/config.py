@@ -1,6 +1,6 @@
 """Settings of encoding and matching; those of training are here too, since this module loads without torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gaitreid.pose.errors import UsageError
@@ -175,6 +175,159 @@ class WalksConfig:
             raise UsageError("walks.people must be 2 or more, walks.walks, frames, iterations and every 1 or more")
         if self.learning_rate <= 0 or self.decay <= 0 or self.weight_decay < 0 or min(self.milestones, default=1) < 1:
             raise UsageError("walks.learning_rate and decay must be above 0, weight_decay 0 or more, milestones 1 or more")
+
+
+@dataclass(frozen=True)
+class GaitGlConfig:
+    """GaitGL (Lin et al., 2020) as the released code has it; the defaults are its configuration for CASIA-B.
+
+    Attributes:
+        channels: of the stem and of every stage.
+        blocks: global-local convolutions of every stage; half the height and width remain after the first stage, and the last
+            convolution of the last one lays the global and the local map one upon the other.
+        stem: convolutions before the stages.
+        partitions: horizontal strips that the local convolutions see one at a time.
+        lta: whether a convolution makes one frame of three after the stem (local temporal aggregation).
+        shrink: so many pixels a side of the silhouette are averaged to one; 1 is the paper's.
+        embed_dim: numbers a strip of the embedding.
+        triplet: all triplets that cost something, the hardest of every anchor (hard), or all with adaptive weights.
+        margin: of the triplet loss.
+        triplet_weight, ce_weight: of the triplet loss and of the cross-entropy over the subjects.
+        smoothing: of the labels.
+        neck: bn, both losses and the embedding after batch normalisation; bnneck, triplet loss and embedding before it.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 128, 128)
+    blocks: tuple[int, ...] = (1, 1, 1)
+    stem: int = 1
+    partitions: int = 8
+    lta: bool = True
+    shrink: int = 1
+    embed_dim: int = 128
+    triplet: Literal["adaptive", "all", "hard"] = "all"
+    margin: float = 0.2
+    triplet_weight: float = 1.0
+    ce_weight: float = 1.0
+    smoothing: float = 0.0
+    neck: Literal["bn", "bnneck"] = "bn"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if len(self.channels) != len(self.blocks) + 1:
+            raise UsageError("channels must have one number more than blocks: the first is the stem's")
+        if min(*self.channels, *self.blocks, self.stem, self.partitions, self.embed_dim) < 1 or self.shrink not in (1, 2, 4):
+            raise UsageError("channels, blocks, stem, partitions and embed_dim must be 1 or more, shrink 1, 2 or 4")
+        if 64 // self.shrink // 2 % self.partitions or not 0 <= self.smoothing < 1:
+            raise UsageError("partitions must divide the rows after pooling (32 / shrink), smoothing be in [0, 1)")
+        if min(self.margin, self.triplet_weight, self.ce_weight) < 0 or not self.triplet_weight + self.ce_weight:
+            raise UsageError("margin and the weights of the losses must be 0 or more, one of the weights above 0")
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """Which frames of a clip count how much (GaitTAKE, eq. 7 and 8).
+
+    Attributes:
+        streams: that have attention. Silhouettes without it are pooled over time by the maximum, as in GaitGL; keypoints by
+            the mean.
+        input: what the first convolution sees of a frame: its map averaged over the width (pooled), or all of it (full).
+        hidden, pose_hidden: channels between the two convolutions, of the silhouettes and of the keypoints.
+        per_part: a weight for every row of the map, not one for the frame.
+    """
+
+    streams: Literal["both", "silhouette", "pose", "none"] = "both"
+    input: Literal["pooled", "full"] = "pooled"
+    hidden: int = 256
+    pose_hidden: int = 32
+    per_part: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if min(self.hidden, self.pose_hidden) < 1:
+            raise UsageError("attention.hidden and attention.pose_hidden must be 1 or more")
+
+
+@dataclass(frozen=True)
+class GaitTakeConfig(GaitGlConfig):
+    """GaitTAKE (Hsu et al., ICASSP 2022): GaitGL's maps, attention over time, keypoints.
+
+    `docs/gaittake.md` says what the paper leaves open.
+
+    Attributes:
+        clip_len: L, frames of a clip of the attention.
+        tail: frames after the last whole clip are dropped, or kept as a shorter one.
+        pose_fusion: keypoints are added to the channels of every strip, are a strip of their own, or are left out (none).
+        pose_norm: keypoints from the hips in heights of the box (box), or as they are in the picture (none).
+        fc_input: every strip's layer sees its strip, or all of them.
+    """
+
+    lta: bool = False
+    triplet: Literal["adaptive", "all", "hard"] = "adaptive"
+    ce_weight: float = 0.0
+    clip_len: int = 6
+    tail: Literal["drop", "keep"] = "drop"
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    pose_fusion: Literal["channel", "extra_part", "none"] = "channel"
+    pose_norm: Literal["box", "none"] = "box"
+    fc_input: Literal["strip", "all"] = "strip"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        super().__post_init__()
+        if self.clip_len < 1:
+            raise UsageError(f"gaittake.clip_len is {self.clip_len}, expected 1 or more")
+
+
+@dataclass(frozen=True)
+class GeiConfig:
+    """Gait energy images (Han and Bhanu, 2006), and what LDA makes of them.
+
+    Attributes:
+        frames: all of a walk, or those that make whole cycles of two steps where these are to be seen (cycles).
+        rows: all of the silhouette, or its lower half, which a coat or a bag changes less.
+        variance: share of it that PCA keeps before LDA.
+    """
+
+    frames: Literal["walk", "cycles"] = "walk"
+    rows: Literal["all", "lower"] = "all"
+    variance: float = 0.99
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 < self.variance < 1:
+            raise UsageError(f"gei.variance is {self.variance}, expected more than 0 and less than 1")
+
+
+@dataclass(frozen=True)
+class SkeletonConfig:
+    """A small network of keypoints over time that learns from labels as GaitGL does.
+
+    Attributes:
+        channels: of every block; every other one halves the frames.
+        kernel: frames that a convolution over time sees.
+        embed_dim: numbers of each part of the embedding: head, arms, legs, all of the body.
+        mirror: whether a walk and its mirror image are the same to it.
+        triplet, margin, triplet_weight, ce_weight, smoothing: as of GaitGL.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 64, 128)
+    kernel: int = 5
+    embed_dim: int = 128
+    mirror: bool = True
+    triplet: Literal["adaptive", "all", "hard"] = "all"
+    margin: float = 0.2
+    triplet_weight: float = 1.0
+    ce_weight: float = 1.0
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not self.channels or min(*self.channels, self.embed_dim, self.kernel) < 1 or not self.kernel % 2:
+            raise UsageError("skeleton.channels and embed_dim must be 1 or more, kernel odd")
+        if min(self.margin, self.triplet_weight, self.ce_weight) < 0 or not self.triplet_weight + self.ce_weight:
+            raise UsageError("skeleton: margin and the weights of the losses must be 0 or more, one of the weights above 0")
+        if not 0 <= self.smoothing < 1:
+            raise UsageError(f"skeleton.smoothing is {self.smoothing}, expected 0 to 1")
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,18 @@ def is_first() -> bool:
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
+def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
+    """Over the processes, if there are several."""
+    if not distributed.is_initialized():
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
 def _own_part(rows: IntArray) -> IntArray:
     """What of a batch this process trains on: all of it, unless there are several."""
     if not distributed.is_initialized():
@@ -170,14 +182,9 @@ def _own_part(rows: IntArray) -> IntArray:
 
 def _finish_gradients(parameters: list[torch.nn.Parameter], regularisation: float, clip: float) -> None:
     """Average over processes, add the gradient of the regularisation, cut element by element."""
+    average_gradients(parameters)
     used = [p for p in parameters if p.grad is not None]
     gradients = [p.grad for p in used if p.grad is not None]
-    if distributed.is_initialized():
-        flat = torch.cat([g.flatten() for g in gradients])
-        distributed.all_reduce(flat)
-        flat /= distributed.get_world_size()
-        for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
     if regularisation:
         torch._foreach_add_(gradients, [p.detach() for p in used], alpha=regularisation)
     torch.nn.utils.clip_grad_value_(used, clip)

@@ -1,18 +1,21 @@
 """Whole walks as data: bits and keypoints on the device, and steps of P people x K walks (Hermans et al., 2017)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gaitreid.pose.arrays import IntArray
+from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.records import SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH
 from gaitreid.pose.skeleton import COCO17
 from gaitreid.reid.config import WalksConfig
 from gaitreid.reid.records import Walks
 
+AT_ONCE = 1024  # frames that are encoded at a time
 HIPS = COCO17.indices("left_hip", "right_hip")
 
 
@@ -57,9 +60,40 @@ class Packed:
         index = torch.as_tensor(rows, device=self.silhouette.device)
         return Clips(self._unpacked(index), self.keypoints[index], self.box[index])
 
+    def walk(self, row: int) -> Clips:
+        """One walk, whole: B is 1."""
+        return self.clips(self.start[row] + np.arange(self.length[row])[None])
+
     def _unpacked(self, index: Tensor) -> Tensor:
         bits = (self.silhouette[index][..., None] >> self.places) & 1
         return bits.view(*index.shape, SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH).float()
+
+
+class WalkEncoder(Protocol):
+    """A torch module, made from the subjects it is to tell apart, that turns clips into one vector each.
+
+    What costs much is in `trunk` and looks at each clip by itself: of several processes each does its part of it, and all do
+    the rest on the whole batch. A model without parameters is only prepared.
+
+    Attributes:
+        needs: what a walk must have: `silhouettes`, `keypoints` or both.
+        parts: stretches of equal length that a vector has, each compared by itself.
+    """
+
+    needs: tuple[str, ...]
+    parts: int
+
+    def prepare(self, walks: Iterator[tuple[Clips, int]]) -> None:
+        """Take what it needs, once, before training, from all training walks: each whole (B is 1), and its subject's number."""
+
+    def trunk(self, clips: Clips) -> Tensor:
+        """Features of each clip, (B, ...)."""
+
+    def loss(self, features: Tensor, clips: Clips, subject: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Training loss of a batch, its trunk's features in float32, and the parts of it, detached; `loss` is the sum."""
+
+    def vectors(self, clips: Clips) -> Tensor:
+        """(B, D), part after part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,3 +154,41 @@ def body_keypoints(clips: Clips, scaled: bool = True) -> Tensor:
         xy = xy / (clips.box[..., 3] - clips.box[..., 1]).clamp_min(1)[..., None, None]
     there = (score > 0) & ~xy.isnan().any(dim=-1)
     return torch.where(there[..., None], torch.cat([xy, score[..., None]], dim=-1), 0.0)
+
+
+def usable(walks: Walks, needs: tuple[str, ...]) -> BoolArray:
+    """Which walks have what a model needs: (K,)."""
+    there = {"silhouettes": walks.outlined > 0, "keypoints": walks.posed > 0}
+    return np.logical_and.reduce([there[name] for name in needs])
+
+
+def whole(packed: Packed, rows: IntArray) -> Iterator[tuple[IntArray, Clips]]:
+    """Whole walks, those of one length together and AT_ONCE frames at a time, so that none is padded: their rows, and clips."""
+    for length in np.unique(packed.length[rows]):
+        same = rows[packed.length[rows] == length]
+        for some in np.array_split(same, -(-len(same) * length // AT_ONCE)):
+            if len(some):
+                yield some, packed.clips(packed.start[some][:, None] + np.arange(length))
+
+
+@torch.no_grad()
+def encode(encoder: Any, packed: Packed, rows: IntArray, device: torch.device) -> FloatArray:
+    """One vector a walk, from all of its frames.
+
+    Args:
+        encoder: fulfils `WalkEncoder`.
+        rows: of the walks (W,).
+
+    Returns:
+        (W, D) float32.
+    """
+    encoder.to(device).eval()
+    place = {int(row): k for k, row in enumerate(rows)}
+    result: FloatArray | None = None
+    for some, clips in whole(packed, rows):
+        vectors = encoder.vectors(clips).float().cpu().numpy()
+        if result is None:
+            result = np.empty((len(rows), vectors.shape[1]), dtype=np.float32)
+        result[[place[int(row)] for row in some]] = vectors
+    assert result is not None
+    return result

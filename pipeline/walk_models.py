@@ -1,0 +1,215 @@
+"""Stages of models of whole walks (GaitGL, GaitTAKE): walks to a model in `models/NAME/`, and to `embeddings/NAME.h5`.
+
+The folder holds what `gaitreid.pipeline.train` says of an encoder's, without the moments; a round is `walks.every` steps.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gaitreid.pipeline import plugins, store
+from gaitreid.pipeline.checkpoints import follow, read_description, start
+from gaitreid.pipeline.config import Config, as_dict, build
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.files import digest, replacing, sha256
+from gaitreid.pipeline.train import WEIGHTS, check_fit, device, is_named
+from gaitreid.pipeline.work import Work, is_current, provenance
+from gaitreid.pose.arrays import IntArray, specs
+from gaitreid.pose.errors import EmptyError, FormatError, UsageError
+from gaitreid.reid.config import TrainConfig
+from gaitreid.reid.records import Embeddings, Tracks, Walks
+from gaitreid.reid.select import select
+
+TAKES = "walks"  # what the description of such a model says that it takes
+
+
+def is_of_walks(work: Work, name: str, folder: Path | None = None) -> bool:
+    """Whether a model takes whole walks: one of this folder or name if it is there, else the kind that it would be."""
+    description = read_description(folder or work.model(name))
+    return description.get("takes") == TAKES if description else name in plugins.names("walk")
+
+
+def train(work: Work, config: Config, name: str, console: Console, *, resume: bool = False, overwrite: bool = False) -> Path:
+    """Train a model of whole walks; where the same training was cut off it goes on, where it is done nothing happens.
+
+    Under torchrun all processes train together, and the first writes.
+
+    Args:
+        resume: go on from the last checkpoint even if the settings differ (such as more steps).
+
+    Returns:
+        The model's folder.
+
+    Raises:
+        EmptyError: there are no walks to train on.
+        UsageError: there is nothing to resume.
+    """
+    from gaitreid.reid.train import join_group, wait_for_group
+
+    if config.train.epochs != TrainConfig().epochs:
+        raise UsageError(f"'{config.train.model}' counts steps, not epochs: set walks.iterations (--iterations) instead")
+    join_group(device(config.device))
+    folder = work.model(name)
+    walks = store.read(work.walks, "walks", Walks, "/walks")
+    rows = _chosen(walks, config)
+    description = _description(work, config, walks, rows)
+    state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, wait=wait_for_group)
+    if state is None:
+        console.say(f"train: '{name}' is up to date")
+        return folder
+    _run(folder, config, walks, rows, state, description, name, console)
+    wait_for_group()
+    return folder
+
+
+def encode(work: Work, config: Config, name: str, console: Console) -> Path:
+    """One vector a walk, from all its frames, by a trained model; a walk is its only window.
+
+    Raises:
+        EmptyError: no walk has what the model takes.
+    """
+    target = work.embeddings(name)
+    weights = sha256(work.model(name) / WEIGHTS)
+    made_from = digest([weights, sha256(work.walks)])
+    if is_current(target, "embeddings", config.encode, made_from):
+        return target
+    from gaitreid.reid.walks import Packed
+    from gaitreid.reid.walks import encode as vectors
+
+    encoder = load(work.model(name))
+    walks = store.read(work.walks, "walks", Walks, "/walks")
+    rows = _usable(walks, encoder.needs, name)
+    where = device(config.device)
+    vector = vectors(encoder, Packed(walks, where), rows, where)
+    ends = walks.start[rows, None] + np.stack([np.zeros_like(rows), walks.length[rows] - 1], axis=1)
+    embeddings = Embeddings(
+        **{field: getattr(walks, field)[rows] for field, _ in specs(Tracks)},
+        window=vector,
+        window_track=np.arange(len(rows)),
+        window_frame=walks.frame[ends],
+        vector=vector,
+        encoder=name,
+        weights=weights,
+        form="walk",
+        parts=encoder.parts,
+    )
+    store.write(target, "embeddings", {"/embeddings": embeddings}, provenance(config.encode, made_from))
+    lack = len(walks.video) - len(rows)
+    without = f", {lack} left out that lack {' or '.join(encoder.needs)}" if lack else ""
+    size = f"{encoder.parts} x {vector.shape[1] // encoder.parts}"
+    console.say(f"encode: {len(rows)} walks, {size} numbers each, by '{name}'{without}")
+    return target
+
+
+def load(folder: Path) -> Any:
+    """A trained model.
+
+    Raises:
+        FormatError: the folder does not hold a whole model of whole walks.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    description = read_description(folder)
+    if description.get("takes") != TAKES:
+        raise FormatError(f"{folder}: holds no model of whole walks: train it again")
+    try:
+        tensors = load_file(folder / WEIGHTS)
+        check_fit(lambda: _build(description), tensors)
+        encoder = _build(description)
+        encoder.load_state_dict(tensors)
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError, UsageError) as error:
+        raise FormatError(f"{folder}: not a whole model ({error}): train it again") from error
+    return encoder
+
+
+def _run(
+    folder: Path,
+    config: Config,
+    walks: Walks,
+    rows: IntArray,
+    state: dict[str, Any],
+    description: dict[str, Any],
+    name: str,
+    console: Console,
+) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from gaitreid.reid.train import is_first
+    from gaitreid.reid.walk_training import rounds
+    from gaitreid.reid.walk_training import train as steps
+    from gaitreid.reid.walks import Packed
+
+    torch.manual_seed(config.seed)
+    encoder = _build(description)
+    where = device(config.device)
+    place = {subject: k for k, subject in enumerate(description["subjects"])}
+    subject = np.array([place[s] for s in walks.subject[rows].tolist()])
+    done = f", going on after step {min(state['epoch'] * config.walks.every, config.walks.iterations)}" if state else ""
+    console.say(
+        f"train: '{name}' on {len(rows)} walks of {len(place)} people, {config.walks.iterations} steps of "
+        f"{min(config.walks.people, len(place))} people x {config.walks.walks} walks, {where}{done}"
+    )
+    began = time.monotonic()
+    passes = steps(encoder, Packed(walks, where), rows, subject, config.walks, where, config.seed, state)
+    loss = follow(folder, passes, rounds(config.walks), state, console, writes=is_first())
+    if is_first():
+        with replacing(folder / WEIGHTS) as temporary:
+            save_file({k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}, temporary)
+        console.say(f"train: '{name}' done in {time.monotonic() - began:.0f} s, loss {loss:.4g}")
+
+
+def _chosen(walks: Walks, config: Config) -> IntArray:
+    """Walks of known people to train on, by `train.subjects` and `train.select`, that have what the model takes."""
+    options = getattr(config, plugins.section(config.train.model), None)
+    rows = _usable(walks, _made(config.train.model, ("1", "2"), options).needs, config.train.model)
+    named = np.array(
+        [s != "" and (not config.train.subjects or is_named(s, config.train.subjects)) for s in walks.subject.tolist()]
+    )
+    rows = np.intersect1d(rows[named[rows]], select(walks, config.train.select or ""))
+    if not len(rows):
+        there = ", ".join(sorted(set(walks.subject.tolist()) - {""})) or "nobody: give them labels (--labels, --pattern)"
+        raise EmptyError(f"no walks of subjects {config.train.subjects} among '{config.train.select}': there are {there}")
+    return rows
+
+
+def _usable(walks: Walks, needs: tuple[str, ...], name: str) -> IntArray:
+    from gaitreid.reid.walks import usable
+
+    rows = np.flatnonzero(usable(walks, needs))
+    if not len(rows):
+        raise EmptyError(
+            f"'{name}' needs {' and '.join(needs)} of the same frames, and none of {len(walks.video)} walks has that: "
+            "run `gaitreid extract VIDEOS... --silhouettes`"
+        )
+    return rows
+
+
+def _description(work: Work, config: Config, walks: Walks, rows: IntArray) -> dict[str, Any]:
+    """What decides the weights; plain values."""
+    facts = store.attributes(work.walks, "walks")
+    options = getattr(config, plugins.section(config.train.model), None)
+    return {
+        "model": config.train.model,
+        "takes": TAKES,
+        "options": as_dict(options) if options else {},
+        "walks": as_dict(config.walks),
+        "train": {"subjects": config.train.subjects, "select": config.train.select},
+        "seed": config.seed,
+        "packed": {"config": facts["config"], "made_from": facts["made_from"]},
+        "subjects": sorted(set(walks.subject[rows].tolist())),
+    }
+
+
+def _build(description: dict[str, Any]) -> Any:
+    section = getattr(Config(), plugins.section(description["model"]), None)
+    options = None if section is None else build(type(section), description["options"], description["model"])
+    return _made(description["model"], tuple(description["subjects"]), options)
+
+
+def _made(model: str, subjects: tuple[str, ...], options: Any) -> Any:
+    factory = plugins.load("walk", model)
+    return factory(subjects) if options is None else factory(subjects, options)

@@ -1,0 +1,137 @@
+"""The training loop of models of whole walks: steps of P people x K walks, and a pause for a snapshot now and then."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from gaitreid.pose.arrays import IntArray
+from gaitreid.pose.errors import UsageError
+from gaitreid.reid.config import WalksConfig
+from gaitreid.reid.train import average_gradients
+from gaitreid.reid.walks import Packed, Sampler
+
+Round = tuple[int, dict[str, float], Callable[[], dict[str, Any]]]
+
+
+def train(
+    encoder: Any,
+    packed: Packed,
+    rows: IntArray,
+    subject: IntArray,
+    config: WalksConfig,
+    device: torch.device,
+    seed: int,
+    state: dict[str, Any] | None = None,
+) -> Iterator[Round]:
+    """Train an encoder of walks; stopping between rounds of `config.every` steps and going on from a snapshot changes nothing.
+
+    Under torchrun every process does its part of the trunk and all do the rest on the whole batch: distances, cross-entropy and
+    batch normalisation are those of one process. An encoder without weights is prepared and yielded once.
+
+    Args:
+        encoder: fulfils `gaitreid.reid.walks.WalkEncoder`.
+        rows, subject: the walks that are trained on (W,), and whose they are, as numbers from 0.
+        state: a snapshot to go on from.
+
+    Yields:
+        Number of the round from 1, the last step and the mean of each loss over the round, and a function that gives a snapshot.
+    """
+    encoder.to(device).train()
+    sampler = Sampler(packed.start[rows], packed.length[rows], subject, config, seed)
+    encoder.prepare((packed.walk(int(row)), int(who)) for row, who in zip(rows, subject, strict=True))
+    parameters = list(encoder.parameters())
+    if not parameters:
+        yield 1, {"loss": 0.0}, lambda: {"encoder": encoder.state_dict(), "optimiser": {}, "epoch": 1}
+        return
+    optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    done = 0
+    if state:
+        encoder.load_state_dict(state["encoder"])
+        optimiser.load_state_dict(state["optimiser"])
+        done = int(state["epoch"])
+    for number in range(done + 1, rounds(config) + 1):
+        torch.manual_seed(seed * 1_000_003 + number)  # dropout draws from torch's own
+        first, last = (number - 1) * config.every, min(number * config.every, config.iterations)
+        total: dict[str, Tensor] = {}
+        for step in range(first, last):
+            for group in optimiser.param_groups:
+                group["lr"] = config.learning_rate * config.decay ** sum(step >= m for m in config.milestones)
+            for name, value in _step(encoder, packed, sampler, step, optimiser, parameters, device).items():
+                total[name] = total.get(name, torch.zeros((), device=device)) + value / (last - first)
+        losses = {"iteration": float(last), **{name: float(value) for name, value in total.items()}}
+        yield number, losses, lambda number=number: _snapshot(encoder, optimiser, number)  # type: ignore[misc]
+
+
+def rounds(config: WalksConfig) -> int:
+    """How many snapshots there are to be."""
+    return -(-config.iterations // config.every)
+
+
+def _step(
+    encoder: Any,
+    packed: Packed,
+    sampler: Sampler,
+    step: int,
+    optimiser: torch.optim.Optimizer,
+    parameters: list[torch.nn.Parameter],
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """One step; the losses, on the device."""
+    rows, subject = sampler.step(step)
+    clips = packed.clips(rows)
+    with torch.autocast(device.type, torch.bfloat16, enabled=_halved(sampler.config.precision, device)):
+        features = encoder.trunk(clips.part(_own_part(len(clips))))
+    loss, parts = encoder.loss(_gathered(features.float()), clips, torch.as_tensor(subject, device=device))
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    average_gradients(parameters)
+    optimiser.step()
+    return dict(parts)
+
+
+def _halved(precision: str, device: torch.device) -> bool:
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return precision == "bfloat16"
+
+
+def _own_part(count: int) -> slice:
+    """The clips of a batch whose trunk this process does."""
+    if not distributed.is_initialized():
+        return slice(None)
+    size, place = distributed.get_world_size(), distributed.get_rank()
+    if count % size:
+        raise UsageError(f"{size} processes cannot share {count} clips evenly: change walks.people or walks.walks")
+    return slice(place * count // size, (place + 1) * count // size)
+
+
+class _Gather(torch.autograd.Function):
+    """All processes' parts of a batch, one after the other; backwards the own part.
+
+    Every process has the same loss of the whole batch, and sends back the gradient of its own part alone. Gradients of parameters
+    are averaged afterwards, so here they count as many times as there are processes.
+    """
+
+    @staticmethod
+    def forward(context: Any, own: Tensor) -> Tensor:
+        parts = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, own.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        size = distributed.get_world_size()
+        return gradients[0].chunk(size)[distributed.get_rank()] * size
+
+
+def _gathered(features: Tensor) -> Tensor:
+    if not distributed.is_initialized():
+        return features
+    gathered: Tensor = _Gather.apply(features)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+def _snapshot(encoder: Any, optimiser: torch.optim.Optimizer, number: int) -> dict[str, Any]:
+    return {"encoder": encoder.state_dict(), "optimiser": optimiser.state_dict(), "epoch": number}
