@@ -91,7 +91,7 @@ class RunLog:
 
     def _write(self, line: str) -> None:
         path = self.folder / NAME
-        if path.exists() and path.stat().st_size >= self._config.megabytes * 1e6:
+        if self._is_full(path):
             self._rotate(path)
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -99,10 +99,16 @@ class RunLog:
         finally:
             os.close(handle)
 
+    def _is_full(self, path: Path) -> bool:
+        try:
+            return path.stat().st_size >= self._config.megabytes * 1e6
+        except FileNotFoundError:
+            return False
+
     def _rotate(self, path: Path) -> None:
         """run.jsonl becomes run.1.jsonl, that run.2.jsonl, and so on."""
         with holding(self.folder / ".lock", wait=True):
-            if path.stat().st_size < self._config.megabytes * 1e6:  # another run has done it
+            if not self._is_full(path):  # another run has set it aside
                 return
             older = [path.with_name(f"run.{n}.jsonl") for n in range(1, self._config.kept + 1)]
             for old, new in reversed(list(zip([path, *older], older, strict=False))):

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from gaitreid.pipeline.jobs import beat
+from gaitreid.pipeline.logs import LogsConfig, RunLog
 from gaitreid.pose.errors import ItemError
 
 
@@ -69,3 +70,11 @@ def sleeps(path: Path) -> None:
     """Says who it is, and sleeps."""
     path.write_text(str(os.getpid()))
     time.sleep(60)
+
+
+def notes(task: tuple[Path, str]) -> None:
+    """Writes many lines to a log that is soon full."""
+    folder, name = task
+    log = RunLog(folder, LogsConfig(megabytes=0.002, kept=1000), name)
+    for n in range(300):
+        log.add("extract", f"{name}-{n}", "done")

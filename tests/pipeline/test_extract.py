@@ -1,6 +1,9 @@
-"""Extraction with other estimators than MediaPipe, as a user asks for it."""
+"""Extraction as a user asks for it, with a made-up estimator: whom it calls, and what becomes of videos that cannot be done."""
 
-from collections.abc import Sequence
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +11,15 @@ import estimators
 import numpy as np
 import pytest
 from typer.testing import CliRunner
+from videos import claim
 
 from gaitreid.cli import app
-from gaitreid.pipeline import extract, plugins, store
-from gaitreid.pose.errors import UsageError
+from gaitreid.pipeline import extract, jobs, plugins, store
+from gaitreid.pipeline.jobs import Lost
+from gaitreid.pipeline.labels import Labels
+from gaitreid.pipeline.limits import LimitsConfig
+from gaitreid.pipeline.work import Work
+from gaitreid.pose.errors import EmptyError, UsageError
 from gaitreid.pose.estimate import BatchEstimator, Crop, Estimate
 from gaitreid.pose.extract import ExtractConfig
 from gaitreid.pose.records import Track2D
@@ -80,3 +88,146 @@ def test_what_is_missing_is_told_before_a_video_is_read(video: Path, tmp_path: P
             extract.estimators(ExtractConfig(pose=pose), False, "cpu")
     with pytest.raises(UsageError, match="device 'cuda:9' cannot be used"):
         extract.estimators(ExtractConfig(pose="upright"), False, "cuda:9")
+
+
+QUICK = ("--jobs", 1, "--pose", "upright", "--detector", "whole", "--set", "extract.min_seconds=0.2")
+
+
+def of(work: Path, stem: str = "001-nm-01-090") -> dict[str, Any]:
+    return dict(store.attributes(work / f"pose2d/{stem}.h5", "pose2d"))
+
+
+def test_every_item_is_noted_in_the_log_without_its_labels(video: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"video,subject,condition,number,view\n{video.name},Erika,nm,01,090\n")
+    (tmp_path / "text.avi").write_text("no video")
+    log = tmp_path / "work/logs/run.jsonl"
+    command = ("extract", video, tmp_path / "text.avi", "--work", tmp_path / "work", "--labels", labels, *QUICK)
+    assert gaitreid(*command).exit_code == 1
+    said = gaitreid(*command, "--log-json", "--set", "logs.names=hashed")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["item"], line["state"], line["reason"]) for line in lines[:2]] == [
+        ("001-nm-01-090", "done", ""),
+        ("text", "failed", "unreadable"),
+    ]
+    assert lines[0]["bytes"] == video.stat().st_size
+    assert lines[0]["frames"] == 30
+    assert lines[0]["seconds"] > 0
+    assert [line["state"] for line in lines[2:]] == ["skipped", "skipped"]
+    assert lines[2]["item"] != lines[3]["item"] != "text"
+    assert "Erika" not in log.read_text()
+    assert log.stat().st_mode & 0o077 == 0
+    events = [json.loads(line) for line in said.stdout.splitlines()]
+    assert {event["event"] for event in events} == {"item", "line", "progress"}
+    last = [event for event in events if event["event"] == "progress"][-1]
+    assert (last["total"], last["done"], last["skipped"], last["failed"]) == (2, 2, 2, 1)
+    assert "rate" not in last  # nothing was worked on
+
+
+def test_parts_of_the_videos_are_disjoint_and_whole_together(video: Path, tmp_path: Path) -> None:
+    for n in range(2, 9):
+        shutil.copy(video, tmp_path / f"00{n}-nm-01-090.avi")
+    found = []
+    for part in ("1/3", "2/3", "3/3"):
+        said = gaitreid("extract", tmp_path, "--work", tmp_path / "work", "--shard", part, *QUICK)
+        assert said.exit_code == 0, said.output
+        found.append({file.stem for file in (tmp_path / "work/pose2d").glob("*.h5")})
+        assert f"{len(found[-1]) - len(found[-2] if found[1:] else ())} of 8 videos are in shard {part}" in said.output
+    assert [len(stems) for stems in found] == [2, 5, 8]
+    assert all(extract.in_shard("a", "1/1") for _ in range(3))
+    for wrong in ("0/3", "4/3", "1", "a/b", "1/0", "-1/3"):
+        with pytest.raises(UsageError, match="expected i/n"):
+            extract.in_shard("a", wrong)
+    empty = next(f"{k}/50" for k in range(1, 51) if not any(extract.in_shard(stem, f"{k}/50") for stem in found[-1]))
+    assert gaitreid("extract", tmp_path, "--work", tmp_path / "work", "--shard", empty, *QUICK).exit_code == 0
+
+
+def while_it_is_read(change: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole: Callable[..., Any] = vars(extract)["extract_video"]
+
+    def changed(*arguments: Any, **options: Any) -> Any:
+        found = whole(*arguments, **options)
+        change()
+        return found
+
+    monkeypatch.setattr(extract, "extract_video", changed)
+
+
+def test_a_video_that_changes_while_it_is_read_is_not_done(video: Path, tmp_path: Path) -> None:
+    command = ("extract", video, "--work", tmp_path / "work", *QUICK)
+    with pytest.MonkeyPatch.context() as patch:
+        while_it_is_read(lambda: video.write_bytes(video.read_bytes() + b"more"), patch)
+        said = gaitreid(*command)
+    assert isinstance(said.exception, EmptyError)
+    assert "changed: the file changed while it was read" in said.output
+    assert not (tmp_path / "work/pose2d").exists()
+    with pytest.MonkeyPatch.context() as patch:  # only touched
+        while_it_is_read(lambda: os.utime(video, (1, 1)), patch)
+        assert gaitreid(*command).exit_code == 0
+    assert of(tmp_path / "work")["tracks"] == 1
+
+
+def test_what_others_code_raises_ends_one_video_and_is_tried_again(video: Path, tmp_path: Path) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("in a decoder")
+
+    shutil.copy(video, tmp_path / "002-nm-01-090.avi")
+    (tmp_path / "work/pose2d").mkdir(parents=True)
+    command = ("extract", video, tmp_path / "002-nm-01-090.avi", "--work", tmp_path / "work", *QUICK)
+    with pytest.MonkeyPatch.context() as patch:
+        while_it_is_read(broken, patch)
+        assert "error: ZeroDivisionError: in a decoder" in gaitreid(*command).output
+    assert gaitreid(*command).exit_code == 0
+
+
+def test_a_copy_that_was_cut_short_is_done_and_marked(video: Path, tmp_path: Path) -> None:
+    command = ("extract", video, "--work", tmp_path / "work", *QUICK)
+    gaitreid(*command)
+    assert of(tmp_path / "work")["truncated"] is False
+    claim(video, 60)
+    said = gaitreid(*command)
+    assert "of 30 frames (truncated: 60 promised)" in said.output
+    assert of(tmp_path / "work")["truncated"] is True
+    claim(video, 30)
+    gaitreid(*command)
+    assert of(tmp_path / "work")["truncated"] is False
+
+
+def test_no_file_too_large_a_file_and_one_that_is_gone_have_their_reasons(video: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.avi")
+    (tmp_path / "large.avi").touch()
+    os.truncate(tmp_path / "large.avi", 2 * 10**9)
+    videos = (video, tmp_path / "pipe.avi", tmp_path / "large.avi")
+    said = gaitreid("extract", *videos, "--work", tmp_path / "work", *QUICK, "--set", "limits.gigabytes=1")
+    assert said.exit_code == 1
+    assert "large          too-large: 2.0 GB, 1 are allowed (limits.gigabytes): cut it" in said.output
+    assert "pipe           not-a-file: " in said.output
+    job = extract.Job(tmp_path / "gone.avi", "gone", Work(tmp_path / "work"), ExtractConfig(), Labels(), False)
+    assert extract.extract_one(job).reason == "unreadable"
+    with pytest.raises(UsageError, match=r"gone\.avi: not there on .*: every worker must see the same paths"):
+        extract.extract_one(extract._remote(job))
+
+
+def test_a_video_that_is_cut_off_is_written_down_and_not_tried_again_unasked(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(jobs.IN_PROCESS)
+    command = ("extract", video, "--work", tmp_path / "work", "--jobs", 1)
+    said = gaitreid(*command, "--set", "limits.seconds=0.1")  # less than a worker needs to import MediaPipe
+    assert "timeout: nothing new came of it for 0.1 s (limits.seconds)" in said.output
+    assert str(of(tmp_path / "work")["reason"]).startswith("timeout: ")
+    again = gaitreid(*command)
+    assert "timeout: nothing new came of it for 0.1 s (limits.seconds) (up to date)" in again.output
+    job = extract.Job(video, video.stem, Work(tmp_path / "work"), ExtractConfig(), Labels("001", "nm", "01", "090"), False)
+    assert extract.known(job) == extract.Outcome(video.stem, "timeout", again.output.splitlines()[0].split("  ")[1], 0, True)
+    retried = extract.Job(**{**vars(job), "retry": True, "config": ExtractConfig()})
+    assert extract.known(retried) is None
+    assert extract.lost(job, Lost("crashed", "twice")).reason == "crashed"
+    assert of(tmp_path / "work")["reason"] == "crashed: twice"
+
+
+def test_limits_are_positive() -> None:
+    with pytest.raises(UsageError, match=r"limits\.pace is 0, expected a number above 0"):
+        LimitsConfig(pace=0)
+    assert LimitsConfig(memory=2.0).most_memory(3) == 2 * 10**9
+    assert 0 < LimitsConfig().most_memory(4) * 3.9 < LimitsConfig().most_memory(1)

@@ -95,7 +95,7 @@ def test_who_stays_long_is_taken_down_in_parts_that_join(tmp_path, monkeypatch):
     path = write(tmp_path / "a.avi", [people(None)] * 8 + [people(20 + 2 * t) for t in range(95)])
     (whole,) = run(path).tracks
     monkeypatch.setattr(extraction, "LONGEST", 1.0)
-    seconds = []
+    seconds: list[float] = []
     estimators = Estimators(Bars)
     result = extract(path, ExtractConfig(detector="motion", min_seconds=0.2), estimators, seen=seconds.append)
     assert len(result.tracks) >= 3
