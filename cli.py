@@ -92,6 +92,10 @@ SchedulerOption = Annotated[
     typer.Option("--scheduler", metavar="ADDRESS", help="Dask cluster that does the work, such as tcp://HOST:8786."),
 ]
 EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the windows.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Only say what would be done, about how long it takes, and how much disk it needs.")
+]
+RetryOption = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")]
 NormalizeOption = Annotated[str | None, typer.Option("--normalize", help="none, root or gait.")]
 
 
@@ -126,6 +130,8 @@ def extract(
     shard: Annotated[
         str | None, typer.Option("--shard", metavar="I/N", help="Only the I-th of N parts of the videos: for batch queues.")
     ] = None,
+    retry_failed: RetryOption = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Find, track and pose the people in videos: pose2d/.
 
@@ -133,7 +139,11 @@ def extract(
     """
     given = {"extract.pose": pose, "extract.detector": detector, "extract.silhouettes": silhouettes or None}
     session = _session(common, {**given, "extract.trust_config": trust_config or None}, scheduler)
-    _end(session.extract(videos, pattern=pattern, labels=labels, overwrite=overwrite, fail_fast=fail_fast, shard=shard))
+    which: dict[str, Any] = {"pattern": pattern, "labels": labels, "overwrite": overwrite, "shard": shard}
+    if dry_run:
+        session.plan("extract", videos, **which, retry_failed=retry_failed)
+    else:
+        _end(session.extract(videos, **which, fail_fast=fail_fast, retry_failed=retry_failed))
 
 
 @command("Stages")
@@ -145,6 +155,7 @@ def lift(
     skeleton: Annotated[str | None, typer.Option("--skeleton", help="h36m17, casia14, kinect20 or kinect25.")] = None,
     trust_config: TrustOption = False,
     scheduler: SchedulerOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Lift every track to 3D and clean it: pose3d/.
 
@@ -153,7 +164,10 @@ def lift(
     """
     given = {"lift.lifter": lifter, "lift.skeleton": skeleton, "lift.trust_config": trust_config or None}
     session = _session(common, given, scheduler)
-    _end(session.lift())
+    if dry_run:
+        session.plan("lift")
+    else:
+        _end(session.lift())
 
 
 @command("Stages")
@@ -161,10 +175,14 @@ def split(
     common: Common,
     length: Annotated[int | None, typer.Option("--length", min=2, help="Frames a window; the step is half of it.")] = None,
     normalize: NormalizeOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Cut the tracks into normalised windows: sequences.h5."""
     session = _session(common, {"split.length": length, "split.normalize": normalize})
-    session.split()
+    if dry_run:
+        session.plan("split")
+    else:
+        session.split()
     _end()
 
 
@@ -180,6 +198,7 @@ def train(
     subjects: Annotated[str | None, typer.Option("--subjects", help="Train on these only: 001-074, or 001,005,009.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, whatever settings it had.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train anew what is up to date.")] = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Train a gait encoder on the windows, without labels: models/NAME/.
 
@@ -188,7 +207,10 @@ def train(
     """
     given = {"train.model": model, "train.epochs": epochs, "lifter.epochs": epochs, "train.subjects": subjects}
     session = _session(common, given)
-    session.train(name, resume=resume, overwrite=overwrite)
+    if dry_run:
+        session.plan("train", name=name, overwrite=overwrite)
+    else:
+        session.train(name, resume=resume, overwrite=overwrite)
     _end()
 
 
@@ -198,10 +220,14 @@ def encode(
     name: NameOption = None,
     encoder: EncoderOption = None,
     form: Annotated[str | None, typer.Option("--form", help="mean over a window's frames, or sc: concatenated.")] = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """One vector a window and one a track: embeddings/NAME.h5."""
     session = _session(common, {"encode.form": form})
-    session.encode(name, encoder)
+    if dry_run:
+        session.plan("encode", name=name, encoder=encoder)
+    else:
+        session.encode(name, encoder)
     _end()
 
 
@@ -235,6 +261,7 @@ def match(
     ] = None,
     frames: FramesOption = False,
     faces: FacesOption = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Rank the gallery for every probe: matches/PROBE-GALLERY/ with metrics, rankings and a report.
 
@@ -247,6 +274,9 @@ def match(
         raise typer.BadParameter(f"{protocol!r}: there are {', '.join(known)}", param_hint="--protocol")
     given = {"match.metric": metric, "match.exclude": exclude, "match.unit": unit, "match.top": top, "encode.form": form}
     session = _session(common, {**given, "match.rerank": rerank})
+    if dry_run:
+        session.plan("match", name=name, encoder=encoder)
+        return
     session.match(
         probe or "",
         gallery or "",
@@ -409,14 +439,16 @@ def run(
     pattern: PatternOption = None,
     labels: LabelsOption = None,
     scheduler: SchedulerOption = None,
+    retry_failed: RetryOption = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """From a folder of videos to ranked identities."""
     session = _session(common, {"train.epochs": epochs}, scheduler)
-    summary = session.extract(videos, pattern=pattern, labels=labels)
-    if train:
-        session.train(name)
-    session.match(probe or "", gallery or "", name)
-    _end(summary)
+    which: dict[str, Any] = {"pattern": pattern, "labels": labels, "retry_failed": retry_failed, "train": train, "name": name}
+    if dry_run:
+        session.plan("run", videos, **which)
+    else:
+        _end(session.run(videos, probe or "", gallery or "", **which))
 
 
 @command("All in one")
@@ -571,6 +603,20 @@ def report(
     """The report of a comparison once more, such as with stills of the videos (--frames)."""
     _session(common, {}).match(probe or "", gallery or "", name, frames=_frames(frames, faces))
     _end()
+
+
+@command("Look")
+def status(
+    common: Common,
+    videos: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[VIDEOS...]", help="Files or folders (default: the videos that are known here)."),
+    ] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Hash all videos, in place of looking at sizes and times.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="As JSON, for programs, with all items.")] = False,
+) -> None:
+    """What is done, what is stale and why, what failed and why, and what is missing; by the settings in force."""
+    _session(common, {}).status(videos or [], verify=verify, as_json=json_)
 
 
 @app.command(rich_help_panel="Look")

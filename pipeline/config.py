@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from gaitreid.pipeline import yaml_file
+from gaitreid.pipeline.disk import DiskConfig
 from gaitreid.pipeline.limits import LimitsConfig
 from gaitreid.pipeline.logs import LogsConfig
 from gaitreid.pipeline.synth import SynthConfig
@@ -26,9 +27,11 @@ from gaitreid.reid.config import (
     EncodeConfig,
     GaitGlConfig,
     GaitTakeConfig,
+    GeiConfig,
     MatchConfig,
     PackConfig,
     RecogniseConfig,
+    SkeletonConfig,
     SupervisedConfig,
     TrainConfig,
     WalksConfig,
@@ -61,6 +64,8 @@ class Config:
     silhouette_rcnn: SilhouetteRcnnConfig = field(default_factory=SilhouetteRcnnConfig)
     gaitgl: GaitGlConfig = field(default_factory=GaitGlConfig)
     gaittake: GaitTakeConfig = field(default_factory=GaitTakeConfig)
+    gei: GeiConfig = field(default_factory=GeiConfig)
+    skeleton: SkeletonConfig = field(default_factory=SkeletonConfig)
     pack: PackConfig = field(default_factory=PackConfig)
     walks: WalksConfig = field(default_factory=WalksConfig)
     encode: EncodeConfig = field(default_factory=EncodeConfig)
@@ -69,6 +74,7 @@ class Config:
     synth: SynthConfig = field(default_factory=SynthConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     logs: LogsConfig = field(default_factory=LogsConfig)
+    disk: DiskConfig = field(default_factory=DiskConfig)
 
 
 def load(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:

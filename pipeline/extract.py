@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from gaitreid.pipeline import plugins, store
 from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.disk import DiskConfig, watch
 from gaitreid.pipeline.jobs import Failure, Lost, Summary, beat, each
 from gaitreid.pipeline.labels import FIELDS, Labeller, Labels
 from gaitreid.pipeline.limits import LimitsConfig
@@ -97,6 +98,7 @@ def extract(
     scheduler: str | None = None,
     shard: str | None = None,
     retry_failed: bool = False,
+    room: DiskConfig = DiskConfig(),  # noqa: B008
 ) -> Summary:
     """Find, track and pose the people of every video; what is up to date is left as it is.
 
@@ -106,8 +108,10 @@ def extract(
         scheduler: address of a Dask cluster that does the work.
         shard: `i/n`, only the i-th of n parts of the videos.
         retry_failed: whether videos that failed before are tried again.
+        room: that stays free on the disk.
 
     Raises:
+        FullError: there is less room than that.
         UsageError: a path does not exist, there is no such shard, or no cluster answers.
         EmptyError: there is no video, or none gave a track.
     """
@@ -133,6 +137,7 @@ def extract(
             state = "skipped" if outcome.skipped else "failed" if outcome.reason else "done"
             console.item("extract", outcome.stem, state, outcome.reason, outcome.seconds, outcome.bytes, outcome.frames)
             progress(count, skipped=len(summary.skipped), failed=len(summary.failed))
+            watch(work.root, room)
             if outcome.reason and fail_fast:
                 break
     console.say(_closing(summary, tracks))

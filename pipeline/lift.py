@@ -1,11 +1,13 @@
 """Stage: `pose2d/STEM.h5` to `pose3d/STEM.h5`."""
 
+import time
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
 from gaitreid.pipeline import plugins, store
 from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.disk import DiskConfig, watch
 from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.index import Index
 from gaitreid.pipeline.jobs import Failure, Summary, each
@@ -34,17 +36,38 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of it: tracks lifted, and those that were not."""
+    """What became of it: tracks lifted, and those that were not.
+
+    Attributes:
+        seconds: that it took; bytes of its file in 2D, and frames of all its tracks.
+    """
 
     stem: str
     tracks: int
     failed: tuple[Failure, ...]
+    seconds: float
+    bytes: int
+    frames: int
 
 
-def lift(work: Work, config: LiftConfig, console: Console, *, device: str = "cpu", jobs: int = 1) -> Summary:
+def lift(
+    work: Work,
+    config: LiftConfig,
+    console: Console,
+    *,
+    device: str = "cpu",
+    jobs: int = 1,
+    scheduler: str | None = None,
+    room: DiskConfig = DiskConfig(),  # noqa: B008
+) -> Summary:
     """Lift every track to 3D and clean it; what is up to date is left as it is.
 
+    Args:
+        scheduler: address of a Dask cluster that does the work.
+        room: that stays free on the disk.
+
     Raises:
+        FullError: there is less room than that.
         EmptyError: there is nothing to lift.
         UsageError: there is no such lifter, or what it needs is not here.
     """
@@ -57,15 +80,18 @@ def lift(work: Work, config: LiftConfig, console: Console, *, device: str = "cpu
     index, weights = Index(work), weights_of(config.lifter)
     todo = [stem for stem in stems if why_not_lifted(work, index, config, stem, weights)]
     summary, tracks = Summary(skipped=sorted(set(stems) - set(todo))), 0
-    tasks = [Job(stem, work, config, device, weights) for stem in todo]
+    place = Work(work.root.absolute()) if scheduler else work
+    tasks = [Job(stem, place, config, device, weights) for stem in todo]
     with console.progress("lift", len(tasks), "videos") as progress:
-        for count, outcome in enumerate(each(_lift_one, tasks, jobs), 1):
+        for count, outcome in enumerate(each(_lift_one, tasks, jobs, scheduler=scheduler), 1):
             summary.done.append(outcome.stem)
             summary.failed += outcome.failed
             tracks += outcome.tracks
             for failure in outcome.failed:
                 console.error(f"lift: {failure.item}: {failure.reason}: {failure.message}")
+            console.item("lift", outcome.stem, "done", "", outcome.seconds, outcome.bytes, outcome.frames)
             progress(count)
+            watch(work.root, room)
     index.refresh(work)
     if summary.done:
         console.say(f"lift: {len(summary.done)} of {len(stems)} videos, {tracks} tracks ({config.lifter}, {config.skeleton})")
@@ -93,19 +119,21 @@ def _made_from(source: str, weights: str) -> str:
 
 
 def _lift_one(job: Job) -> Outcome:
+    began, frames = time.monotonic(), 0
     source, target = job.work.pose2d(job.stem), job.work.pose3d(job.stem)
     made_from = _made_from(sha256(source), job.weights)
     make = partial(lifter_of, device=job.device, trust_config=job.config.trust_config, weights=job.weights)
     lifted: dict[str, Track3D] = {}
     failed = []
     for name, track in store.read_all(source, "pose2d", Track2D).items():
+        frames += len(track.frame)
         try:
             lifted[f"/tracks/{name}"] = lift_track(track, job.config, make)
         except ItemError as error:
             failed.append(Failure(f"{job.stem} track {int(name)}", error.reason, str(error)))
     labels = {name: value for name, value in store.attributes(source, "pose2d").items() if name in FIELDS}
     store.write(target, "pose3d", lifted, {**labels, **provenance(decides(job.config), made_from)})
-    return Outcome(job.stem, len(lifted), tuple(failed))
+    return Outcome(job.stem, len(lifted), tuple(failed), time.monotonic() - began, source.stat().st_size, frames)
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.index import Index
 from gaitreid.pipeline.jobs import Summary
 from gaitreid.pipeline.lock import writing
 from gaitreid.pipeline.work import Work
@@ -65,8 +66,10 @@ class Session:
         """Videos to tracks in 2D."""
         from gaitreid.pipeline.extract import extract
         from gaitreid.pipeline.labels import Labeller
+        from gaitreid.pipeline.plan import check_room
 
-        return extract(
+        check_room(self.work, self.config, videos, self.console)
+        summary = extract(
             self.work,
             self.config.extract,
             videos,
@@ -80,14 +83,26 @@ class Session:
             scheduler=self.scheduler,
             shard=shard,
             retry_failed=retry_failed,
+            room=self.config.disk,
         )
+        if not shard:
+            Index(self.work).refresh(self.work)
+        return summary
 
     @_writes
     def lift(self) -> Summary:
         """Tracks in 2D to 3D."""
         from gaitreid.pipeline.lift import lift
 
-        return lift(self.work, self.config.lift, self.console, device=self.config.device, jobs=self.jobs)
+        return lift(
+            self.work,
+            self.config.lift,
+            self.console,
+            device=self.config.device,
+            jobs=self.jobs,
+            scheduler=self.scheduler,
+            room=self.config.disk,
+        )
 
     @_writes
     def split(self) -> Path:
@@ -448,6 +463,41 @@ class Session:
         made_from = digest(sha256(path) for path in paths)
         target = self.work.embeddings(found.encoder)
         return store.write(target, "embeddings", {"/embeddings": found}, provenance(self.config.encode, made_from))
+
+    @_writes
+    def run(
+        self,
+        videos: Sequence[Path],
+        probe: str,
+        gallery: str,
+        *,
+        pattern: str | None = None,
+        labels: Path | None = None,
+        retry_failed: bool = False,
+        train: bool = False,
+        name: str | None = None,
+    ) -> Summary:
+        """Videos to rankings and a report.
+
+        Args:
+            train: whether an encoder is trained even where there is one.
+        """
+        summary = self.extract(videos, pattern=pattern, labels=labels, retry_failed=retry_failed)
+        if train:
+            self.train(name)
+        self.match(probe, gallery, name)
+        return summary
+
+    def plan(self, command: str, videos: Sequence[Path] = (), **options: Any) -> None:
+        """What a command would do; nothing is written.
+
+        Args:
+            options: those of the command, as of `gaitreid.pipeline.plan.Asked`.
+        """
+        from gaitreid.pipeline.plan import Asked, plan, show
+
+        steps = plan(self.work, self.config, Asked(command, videos, **options))
+        show(steps, self.console, folder=self.work.root, jobs=self.jobs)
 
     def status(self, videos: Sequence[Path], *, verify: bool = False, as_json: bool = False) -> None:
         """What is done, stale, failed and missing; nothing is written."""

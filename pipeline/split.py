@@ -1,6 +1,7 @@
 """Stage: all of `pose3d/` to windows in `sequences.h5`."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ def split(work: Work, config: SplitConfig, console: Console) -> Path:
     made_from = made_of(work, Index(work), stems)
     if is_current(work.sequences, "sequences", config, made_from):
         return work.sequences
+    began, read = time.monotonic(), sum(work.pose3d(stem).stat().st_size for stem in stems)
     windows: list[Windows] = []
     rows: list[dict[str, str | int]] = []
     left_out: Counter[str] = Counter()
@@ -64,6 +66,7 @@ def split(work: Work, config: SplitConfig, console: Console) -> Path:
         {"/sequences": sequences},
         {**provenance(config, made_from), "left_out": json.dumps(left_out)},
     )
+    console.item("split", work.sequences.name, "done", "", time.monotonic() - began, read, len(sequences.xyz))
     note = f", left out: {reasons}" if reasons else ""
     console.say(f"split: {len(sequences.start)} windows of {config.length} frames from {len(rows)} tracks{note}")
     return work.sequences

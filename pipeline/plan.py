@@ -1,0 +1,272 @@
+"""What a command would do: how many items and why, about how long that takes and how much it writes. Nothing is written."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gaitreid.pipeline import disk
+from gaitreid.pipeline.checkpoints import read_description
+from gaitreid.pipeline.config import Config, as_dict
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.extract import find_videos, in_shard, stems
+from gaitreid.pipeline.labels import Labeller
+from gaitreid.pipeline.rates import MODEL, Rates
+from gaitreid.pipeline.shipped import NAME as SHIPPED
+from gaitreid.pipeline.status import SHOWN, Item, Status, survey
+from gaitreid.pipeline.train import is_trained
+from gaitreid.pipeline.work import Work
+from gaitreid.pose.errors import UsageError
+
+STAGES = {
+    "extract": ("extract",),
+    "lift": ("lift",),
+    "split": ("lift", "split"),
+    "train": ("lift", "split", "train"),
+    "encode": ("lift", "split", "train", "encode"),
+    "match": ("lift", "split", "train", "encode", "match"),
+    "run": ("extract", "lift", "split", "train", "encode", "match"),
+}
+PARALLEL = ("extract", "lift")
+OVERLAP = 2  # windows that a frame is in
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of a command that decide what it does.
+
+    Attributes:
+        train: whether it trains where there is a model.
+        encoder: folder of a model of another work folder.
+    """
+
+    command: str
+    videos: Sequence[Path] = ()
+    pattern: str | None = None
+    labels: Path | None = None
+    shard: str | None = None
+    overwrite: bool = False
+    retry_failed: bool = False
+    train: bool = False
+    name: str | None = None
+    encoder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one stage would do.
+
+    Attributes:
+        of: items that it has in all.
+        why: reason -> number of items.
+        frames: to go through.
+        seconds: on one core.
+        bytes: to be written.
+        measured: items of earlier runs that `seconds` rests on; 0: it is a guess.
+    """
+
+    stage: str
+    names: tuple[str, ...]
+    of: int
+    why: Mapping[str, int]
+    frames: float
+    seconds: float
+    bytes: float
+    measured: int
+
+
+def plan(work: Work, config: Config, asked: Asked) -> list[Step]:
+    """The steps of a command that have something to do, in order.
+
+    Raises:
+        UsageError: a path does not exist; or the model takes whole walks, of which nothing is foreseen.
+        EmptyError: there is no video in these folders.
+    """
+    if read_description(asked.encoder or work.model(asked.name or config.train.model)).get("takes") == "walks":
+        raise UsageError("--dry-run: models of whole walks are not foreseen: `gaitreid status` says what is there")
+    stages = STAGES[asked.command]
+    named = _videos(asked)
+    labeller = Labeller(asked.pattern, asked.labels) if "extract" in stages else None
+    found = survey(work, config, list(named.values()), labeller=labeller, extracting="extract" in stages)
+    return list(_Planning(work, config, asked, named, found, Rates(work)).steps(stages))
+
+
+def check_room(work: Work, config: Config, videos: Sequence[Path], console: Console) -> None:
+    """Say how much extracting these videos will write, if they are new here.
+
+    Raises:
+        UsageError: a path does not exist, or there is not so much room.
+        EmptyError: there is no video in these folders.
+    """
+    new = [video for stem, video in stems(find_videos(videos)).items() if not work.pose2d(stem).exists()]
+    if new:
+        rates = Rates(work)
+        frames = rates.frames(sum(video.stat().st_size for video in new))
+        masks = rates.bytes("silhouettes", frames) if config.extract.silhouettes else 0.0
+        disk.check(work.root, rates.bytes("extract", frames) + masks, config.disk, console, "extract")
+
+
+def show(steps: Sequence[Step], console: Console, *, folder: Path, jobs: int) -> None:
+    """Print it for people."""
+    wide = max((len(step.stage) for step in steps), default=0)
+    for step in steps:
+        why = ", ".join(f"{count} {reason}" for reason, count in step.why.items())
+        names = ", ".join(step.names[:SHOWN]) + (", ..." if len(step.names) > SHOWN else "")
+        count = f"{len(step.names)} of {step.of}" if step.of > 1 else "1"
+        costs = f"about {duration(_wall(step, jobs))}, {disk.size(step.bytes)}"
+        console.say(f"{step.stage:{wide}}  {count} ({why}): {names}; {costs}")
+    if not steps:
+        console.say("dry run: everything is up to date")
+        return
+    time, need = sum(_wall(step, jobs) for step in steps), sum(step.bytes for step in steps)
+    workers = f"{jobs} workers" if jobs > 1 else "1 worker"
+    console.say(
+        f"in all: about {duration(time)} with {workers}; {disk.size(need)}, {disk.size(disk.free(folder))} free in {folder}"
+    )
+    for known, words in (
+        (True, "as long as in earlier runs here"),
+        (False, "a guess, by the default settings on a core of today"),
+    ):
+        if told := [f"{s.stage}{f' ({s.measured} items)' if known else ''}" for s in steps if bool(s.measured) is known]:
+            console.say(f"times of {', '.join(told)}: {words}")
+    console.say("dry run: nothing was written")
+
+
+def duration(seconds: float) -> str:
+    """For people, such as 45 s, 12 min, 3.5 h."""
+    if seconds < 120:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _wall(step: Step, jobs: int) -> float:
+    return step.seconds / min(jobs, len(step.names)) if step.stage in PARALLEL else step.seconds
+
+
+def _videos(asked: Asked) -> dict[str, Path]:
+    """The videos that the command is about, by stem; none where it takes those that are known."""
+    if not asked.videos:
+        return {}
+    return {
+        stem: video for stem, video in stems(find_videos(asked.videos)).items() if not asked.shard or in_shard(stem, asked.shard)
+    }
+
+
+@dataclass(frozen=True)
+class _Planning:
+    """What the steps of one plan share."""
+
+    work: Work
+    config: Config
+    asked: Asked
+    videos: Mapping[str, Path]
+    found: Status
+    rates: Rates
+
+    def steps(self, stages: Sequence[str]) -> list[Step]:
+        """Those that have something to do: all after the first that has, and what is stale by itself."""
+        steps: list[Step] = []
+        for stage in stages:
+            step: Step | None = getattr(self, f"_{stage}")(steps)
+            if step is not None and step.names:
+                steps.append(step)
+        return steps
+
+    def _step(self, stage: str, items: Sequence[Item], of: int, frames: float, written: float) -> Step:
+        why = Counter(item.reason or item.state for item in items)
+        names = tuple(item.name for item in items)
+        return Step(stage, names, of, why, frames, self.rates.seconds(stage, frames), written, self.rates.measured(stage))
+
+    def _extract(self, steps: Sequence[Step]) -> Step:
+        again = [replace(item, reason="overwrite") for item in self.found.of("pose2d")] if self.asked.overwrite else []
+        items = again or [item for item in self.found.of("pose2d") if self._is_due(item)]
+        masks = {item.name for item in self.found.of("silhouettes") if item.state == "missing"} - {i.name for i in items}
+        items += [Item("silhouettes", name, "missing", "silhouettes") for name in sorted(masks)]
+        posed = [item for item in items if item.reason != "labels"]
+        frames = self.rates.frames(sum(self.videos[item.name].stat().st_size for item in posed))
+        written = self.rates.bytes("extract", frames)
+        if self.config.extract.silhouettes:
+            written += self.rates.bytes("silhouettes", frames)
+        return self._step("extract", items, len(self.found.of("pose2d")), frames, written)
+
+    def _is_due(self, item: Item) -> bool:
+        return item.state in {"missing", "stale"} or (item.state == "failed" and self.asked.retry_failed)
+
+    def _lift(self, steps: Sequence[Step]) -> Step:
+        of = self.found.of("pose3d")
+        items = [item for item in of if item.state != "done"]
+        due = {name for step in steps if step.stage == "extract" for name in step.names}
+        items += [Item("pose3d", item.name, "stale", "behind") for item in of if item.state == "done" and item.name in due]
+        new = {name for name in due if not self.work.pose2d(name).exists()}
+        # A file of tracks in 2D holds so many frames; of those that are yet to come their videos tell.
+        there = sum(path.stat().st_size for item in items if (path := self.work.pose2d(item.name)).exists())
+        frames = there / self.rates.bytes("extract", 1) + self._frames_of(new)
+        return self._step("lift", items, len(of), frames, self.rates.bytes("lift", frames))
+
+    def _frames_of(self, names: set[str]) -> float:
+        return self.rates.frames(sum(self.videos[name].stat().st_size for name in names))
+
+    def _split(self, steps: Sequence[Step]) -> Step | None:
+        return self._whole("split", self.work.sequences.name, steps, self._all_frames())
+
+    def _all_frames(self) -> float:
+        """Frames of all tracks, as far as they are there or will be."""
+        there = sum(path.stat().st_size for path in (self.work.root / "pose2d").glob("*.h5"))
+        new = {name for name in self.videos if not self.work.pose2d(name).exists()}
+        return there / self.rates.bytes("extract", 1) + self._frames_of(new)
+
+    def _whole(self, stage: str, name: str, steps: Sequence[Step], frames: float) -> Step | None:
+        """A step that makes one file of all videos."""
+        item = next((item for item in self.found.of("files") if item.name == name), Item("files", name, "missing"))
+        if steps and item.state == "done":
+            item = replace(item, state="stale", reason="behind")
+        if item.state == "done":
+            return None
+        return self._step(stage, [item], 1, frames, self.rates.bytes(stage, frames))
+
+    def _train(self, steps: Sequence[Step]) -> Step | None:
+        name = self._model()
+        why = self._why_train(name, steps)
+        if not why:
+            return None
+        passes = OVERLAP * self._all_frames() * self.config.train.epochs
+        step = self._step("train", [Item("models", name, "missing", why)], 1, passes, MODEL)
+        return step
+
+    def _model(self) -> str:
+        """Name of the model in force, as of `Session`: where none is named and none was trained, the one that ships."""
+        asked, usual = self.asked, self.config.train.model
+        if asked.name or asked.encoder:
+            return asked.name or (asked.encoder or Path()).name
+        if asked.command == "train" or asked.train or is_trained(self.work, usual):
+            return usual
+        return SHIPPED
+
+    def _why_train(self, name: str, steps: Sequence[Step]) -> str:
+        if self.asked.encoder or name == SHIPPED:
+            return ""
+        if not is_trained(self.work, name):
+            return "missing"
+        if not (self.asked.train or self.asked.command == "train"):
+            return ""
+        if self.asked.overwrite:
+            return "overwrite"
+        description = read_description(self.work.model(name))
+        facts: dict[str, Any] = {
+            "model": self.config.train.model,
+            "train": as_dict(self.config.train),
+            "seed": self.config.seed,
+        }
+        if any(description.get(key) != value for key, value in facts.items()):
+            return "settings"
+        item = next((item for item in self.found.of("models") if item.name == name), None)
+        return "behind" if steps else item.reason if item else ""
+
+    def _encode(self, steps: Sequence[Step]) -> Step | None:
+        return self._whole("encode", f"embeddings/{self._model()}.h5", steps, OVERLAP * self._all_frames())
+
+    def _match(self, steps: Sequence[Step]) -> Step:
+        frames = self._all_frames()
+        item = Item("matches", "metrics, rankings, report", "stale", "always")
+        return self._step("match", [item], 1, frames, self.rates.bytes("match", frames))
