@@ -10,7 +10,7 @@ from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.disk import DiskConfig, watch
 from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.index import Index
-from gaitreid.pipeline.jobs import Failure, Summary, each
+from gaitreid.pipeline.jobs import Failure, Lost, Summary, each
 from gaitreid.pipeline.labels import FIELDS
 from gaitreid.pipeline.work import Work, provenance, why_stale
 from gaitreid.pose.errors import EmptyError, FormatError, ItemError
@@ -83,7 +83,7 @@ def lift(
     place = Work(work.root.absolute()) if scheduler else work
     tasks = [Job(stem, place, config, device, weights) for stem in todo]
     with console.progress("lift", len(tasks), "videos") as progress:
-        for count, outcome in enumerate(each(_lift_one, tasks, jobs, scheduler=scheduler), 1):
+        for count, outcome in enumerate(each(_lift_one, tasks, jobs, lost=_lost, scheduler=scheduler), 1):
             summary.done.append(outcome.stem)
             summary.failed += outcome.failed
             tracks += outcome.tracks
@@ -134,6 +134,11 @@ def _lift_one(job: Job) -> Outcome:
     labels = {name: value for name, value in store.attributes(source, "pose2d").items() if name in FIELDS}
     store.write(target, "pose3d", lifted, {**labels, **provenance(decides(job.config), made_from)})
     return Outcome(job.stem, len(lifted), tuple(failed), time.monotonic() - began, source.stat().st_size, frames)
+
+
+def _lost(job: Job, how: Lost) -> Outcome:
+    """Of a file whose worker died, twice."""
+    return Outcome(job.stem, 0, (Failure(job.stem, how.reason, how.message),), 0.0, 0, 0)
 
 
 @cache
