@@ -1,6 +1,7 @@
 """Stage: windows to `embeddings/NAME.h5`."""
 
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
     from gaitreid.reid.encode import pool
     from gaitreid.reid.whiten import whiten
 
+    began = time.monotonic()
     encoder, moments, sequences = prepared(work, name)
     window = vectors(
         encoder, sequences.xyz, sequences.start, sequences.length, config.encode.form, config.encode.batch, device(config.device)
@@ -57,6 +59,8 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
         whiten=power,
     )
     store.write(target, "embeddings", {"/embeddings": embeddings}, provenance(config.encode, made_from))
+    frames = len(window) * sequences.length
+    console.item("encode", name, "done", "", time.monotonic() - began, work.sequences.stat().st_size, frames)
     console.say(f"encode: {len(window)} windows, {len(embeddings.vector)} tracks, {window.shape[1]} numbers each, by '{name}'")
     return target
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,6 +116,7 @@ class _Run:
     def search(self, search: Search, config: MatchConfig) -> Path:
         """One search to its folder; the path of the report."""
         work, embeddings, protocol, console = self.work, self.embeddings, self.protocol, self.console
+        began = time.monotonic()
         config = replace(config, exclude=search.exclude)
         matches = rank(embeddings, search.probes, search.items, config)
         names = {
@@ -149,6 +151,8 @@ class _Run:
         pairs = evidence(work, embeddings, matches, self.sequences, frames=self.frames) if self.sequences else []
         page = render(metrics, matches, embeddings, notes=notes, provenance=facts, evidence=pairs)
         report = write_text(folder / "report.html", page)
+        frames = int((embeddings.window_frame[:, 1] - embeddings.window_frame[:, 0] + 1).sum()) // 2  # each is in two windows
+        console.item("match", folder.name, "done", "", time.monotonic() - began, 0, frames)
         console.say(f"match: {names['probe']} against {names['gallery']}: {_line(metrics)}")
         for note in notes:
             console.say(f"match: note: {note}")

@@ -111,11 +111,11 @@ def show(steps: Sequence[Step], console: Console, *, folder: Path, jobs: int) ->
     """Print it for people."""
     wide = max((len(step.stage) for step in steps), default=0)
     for step in steps:
-        why = ", ".join(f"{count} {reason}" for reason, count in step.why.items())
+        why = ", ".join(f"{count} {reason}" if step.of > 1 else reason for reason, count in step.why.items())
         names = ", ".join(step.names[:SHOWN]) + (", ..." if len(step.names) > SHOWN else "")
-        count = f"{len(step.names)} of {step.of}" if step.of > 1 else "1"
+        count = f"{len(step.names)} of {step.of} " if step.of > 1 else ""
         costs = f"about {duration(_wall(step, jobs))}, {disk.size(step.bytes)}"
-        console.say(f"{step.stage:{wide}}  {count} ({why}): {names}; {costs}")
+        console.say(f"{step.stage:{wide}}  {count}({why}): {names}; {costs}")
     if not steps:
         console.say("dry run: everything is up to date")
         return

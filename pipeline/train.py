@@ -194,6 +194,8 @@ def _run(
     set_precision(encoder, torch.float32)
     vectors = encode(encoder, sequences.xyz, sequences.start[chosen], sequences.length, "mean", config.encode.batch, where)
     _save_weights(folder, encoder, replace(moments(vectors), cohort=_cohort(sequences, chosen, vectors)))
+    frames = int(chosen.sum()) * sequences.length * (config.train.epochs - int(state.get("epoch", 0)))
+    console.item("train", name, "done", "", time.monotonic() - began, 0, frames)
     console.say(f"train: '{name}' done in {time.monotonic() - began:.0f} s, loss {loss:.4g}")
 
 
