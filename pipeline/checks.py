@@ -9,7 +9,7 @@ from gaitreid.pose.arrays import FloatArray, IntArray, Record
 from gaitreid.pose.errors import FormatError
 from gaitreid.pose.records import Silhouettes, Track2D, Track3D
 from gaitreid.pose.skeleton import Skeleton
-from gaitreid.reid.records import Cohort, Embeddings, Gallery, Ranking, Sequences, Tracks
+from gaitreid.reid.records import Cohort, Embeddings, Gallery, Ranking, Sequences, Tracks, Walks
 
 LAST = 10_000_000  # frames: more than 100 hours
 LATEST = 1e8  # seconds: three years
@@ -51,6 +51,14 @@ def _sequences(of: Sequences) -> None:
     _skeleton(of.skeleton, of.xyz.shape[1])
 
 
+def _walks(of: Walks) -> None:
+    _require(bool((of.length >= 1).all()), "length", "must be 1 or more")
+    _require(_in_range(of.start, len(of.frame)) and _in_range(of.start + of.length - 1, len(of.frame)), "start", "must be rows")
+    _require(_within(of.keypoints, FARTHEST, missing=True), "keypoints", f"must lie within {FARTHEST:g}, or be NaN")
+    _require(_within(of.keypoints[..., 2], FARTHEST), "keypoints", "must have finite scores")
+    _require(_within(of.box, FARTHEST, missing=True), "box", f"must lie within {FARTHEST:g}, or be NaN")
+
+
 def _embeddings(of: Embeddings) -> None:
     _require(_in_range(of.window_track, len(of.video)), "window_track", "must be rows of tracks")
     _require(_within(of.window), "window", "must be finite")
@@ -88,6 +96,7 @@ RULES: tuple[tuple[type[Record], Callable[[Any], None]], ...] = (
     (Silhouettes, _track),
     (Tracks, _tracks),
     (Sequences, _sequences),
+    (Walks, _walks),
     (Embeddings, _embeddings),
     (Gallery, _gallery),
     (Cohort, _vectors),

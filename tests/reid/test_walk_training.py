@@ -1,0 +1,181 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_walks import walks
+from torch import nn
+
+from gaitreid.reid.config import AttentionConfig, GaitGlConfig, GaitTakeConfig, WalksConfig
+from gaitreid.reid.encoders.gaitgl import GaitGl
+from gaitreid.reid.encoders.gaittake import GaitTake
+from gaitreid.reid.walk_training import rounds, train
+from gaitreid.reid.walks import Packed, encode, usable
+
+CPU = torch.device("cpu")
+WALKS = walks()
+ROWS = np.arange(len(WALKS.video))
+SUBJECT = ROWS // 4
+TINY = {"channels": (2, 4, 4, 4), "shrink": 4, "partitions": 4, "embed_dim": 8}
+STEPS = {"people": 3, "walks": 2, "frames": 6, "iterations": 6, "every": 2, "learning_rate": 1e-3, "milestones": (4,)}
+
+
+def made(kind=GaitTake, seed=0):
+    torch.manual_seed(seed)
+    if kind is GaitGl:
+        return GaitGl(("1", "2", "3"), GaitGlConfig(**TINY))
+    attention = AttentionConfig(hidden=8, pose_hidden=4)
+    return GaitTake(("1", "2", "3"), GaitTakeConfig(**TINY, clip_len=3, attention=attention, ce_weight=0.5))
+
+
+def run(encoder, state=None, stop=None, seed=0, **options):
+    losses = []
+    config = WalksConfig(**{**STEPS, **options})
+    for number, parts, snapshot in train(encoder, Packed(WALKS, CPU), ROWS, SUBJECT, config, CPU, seed, state):
+        losses.append(parts)
+        state = snapshot()
+        if number == stop:
+            break
+    return losses, state
+
+
+def weights(encoder):
+    return torch.cat([value.flatten().float() for value in encoder.state_dict().values()])
+
+
+@pytest.mark.parametrize("kind", [GaitGl, GaitTake])
+def test_same_seed_same_weights(kind):
+    a, b, c = made(kind), made(kind), made(kind)
+    losses, _ = run(a)
+    run(b)
+    run(c, seed=1)
+    assert torch.equal(weights(a), weights(b))
+    assert not torch.equal(weights(a), weights(c))
+    assert [parts["iteration"] for parts in losses] == [2, 4, 6]
+    assert {"loss", "triplet", "cross_entropy"} <= set(losses[0])
+
+
+def test_going_on_equals_no_interruption(tmp_path):
+    whole, half = made(), made()
+    run(whole)
+    _, state = run(half, stop=2)
+    torch.save(state, tmp_path / "c.pt")
+    resumed = made(seed=5)
+    losses, _ = run(resumed, torch.load(tmp_path / "c.pt", weights_only=True))
+    assert len(losses) == 1
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_the_last_round_may_be_shorter():
+    losses, _ = run(made(GaitGl), iterations=5, every=3)
+    assert [parts["iteration"] for parts in losses] == [3, 5]
+    assert rounds(WalksConfig(iterations=5, every=3)) == 2
+
+
+def test_the_rate_falls_at_the_milestones(monkeypatch):
+    seen = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (seen.append(self.param_groups[0]["lr"]), step(self)))
+    run(made(GaitGl), milestones=(2, 5), decay=0.5)
+    assert seen == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4, 5e-4, 2.5e-4])
+
+
+def test_people_are_learnt_apart():
+    encoder = made()
+    losses, _ = run(encoder, iterations=60, every=20, learning_rate=5e-3, milestones=())
+    assert losses[-1]["loss"] < 0.8 * losses[0]["loss"]
+    vectors = encode(encoder, Packed(WALKS, CPU), ROWS, CPU)
+    distance = np.linalg.norm(vectors[:, None] - vectors[None], axis=2) + np.diag(np.full(len(vectors), np.inf))
+    assert (SUBJECT[distance.argmin(axis=1)] == SUBJECT).all()
+
+
+def test_half_precision_is_near_and_losses_are_whole():
+    a, b = made(GaitGl), made(GaitGl)
+    (full, _), (half, _) = run(a), run(b, precision="bfloat16")
+    assert not torch.equal(weights(a), weights(b))
+    assert half[0]["loss"] == pytest.approx(full[0]["loss"], rel=0.05)
+    assert all(p.dtype == torch.float32 for p in b.parameters())
+
+
+def test_what_is_encoded_together_does_not_matter(monkeypatch):
+    encoder, packed = made(), Packed(WALKS, CPU)
+    encoder.scale.running_mean.uniform_(-1, 1)
+    together = encode(encoder, packed, ROWS, CPU)
+    monkeypatch.setattr("gaitreid.reid.walks.AT_ONCE", 1)
+    np.testing.assert_allclose(encode(encoder, packed, ROWS, CPU), together, atol=1e-5)
+    np.testing.assert_allclose(encode(encoder, packed, ROWS[::-1][:5], CPU), together[::-1][:5], atol=1e-5)
+    with torch.no_grad():
+        np.testing.assert_allclose(encoder.vectors(packed.walk(7))[0], together[7], atol=1e-5)
+
+
+class Mean(nn.Module):
+    """Without parameters: what `prepare` took."""
+
+    needs, parts = ("silhouettes",), 1
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(64, 44))
+
+    def prepare(self, walks):
+        seen = [(clips.silhouettes.mean(dim=(0, 1)), who) for clips, who in walks]
+        assert [who for _, who in seen] == SUBJECT.tolist()
+        self.mean.copy_(torch.stack([mean for mean, _ in seen]).mean(dim=0))
+
+    def vectors(self, clips):
+        return (clips.silhouettes.mean(dim=1) - self.mean).flatten(1)
+
+
+def test_a_model_without_weights_is_only_prepared():
+    encoder = Mean()
+    losses, state = run(encoder)
+    assert losses == [{"loss": 0.0}]
+    assert state["epoch"] == 1
+    whole = Packed(WALKS, CPU).walk(0).silhouettes.mean(dim=(0, 1))
+    assert encoder.mean.max() > 0
+    assert not torch.equal(encoder.mean, whole)
+    assert encode(encoder, Packed(WALKS, CPU), ROWS, CPU).shape == (12, 64 * 44)
+
+
+def test_a_model_takes_walks_that_have_what_it_needs():
+    outlined, posed = np.array([4, 0, 4]), np.array([0, 4, 4])
+
+    class Few:
+        pass
+
+    few = Few()
+    few.outlined, few.posed = outlined, posed
+    assert usable(few, ("silhouettes",)).tolist() == [True, False, True]
+    assert usable(few, ("keypoints",)).tolist() == [False, True, True]
+    assert usable(few, ("silhouettes", "keypoints")).tolist() == [False, False, True]
+
+
+PARALLEL = """
+import sys, torch
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/reid"]
+from gaitreid.reid.train import is_first, join_group
+join_group(torch.device("cpu"))
+import test_walk_training as t
+encoder = t.made()
+t.run(encoder, people=2, iterations=3, every=3)
+if is_first():
+    torch.save(encoder.state_dict(), sys.argv[2])
+"""
+
+
+def test_two_processes_train_as_one_does(tmp_path):
+    script = tmp_path / "parallel.py"
+    script.write_text(PARALLEL)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    arguments = [str(script), str(Path(__file__).parents[1]), str(tmp_path / "two.pt")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 0, result.stderr
+    one = made()
+    run(one, people=2, iterations=3, every=3)
+    two = torch.load(tmp_path / "two.pt", weights_only=True)
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(two[name], value, atol=1e-5, rtol=1e-3)
