@@ -78,3 +78,9 @@ def notes(task: tuple[Path, str]) -> None:
     log = RunLog(folder, LogsConfig(megabytes=0.002, kept=1000), name)
     for n in range(300):
         log.add("extract", f"{name}-{n}", "done")
+
+
+def slow_where(number: int) -> tuple[int, int, int]:
+    """As `where`, after a moment."""
+    time.sleep(0.3)
+    return where(number)
