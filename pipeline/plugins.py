@@ -40,11 +40,21 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "walk": {
         "gaitgl": "gaitreid.reid.encoders.gaitgl:GaitGl",
         "gaittake": "gaitreid.reid.encoders.gaittake:GaitTake",
+        "gei": "gaitreid.reid.encoders.gei:Gei",
+        "gei-lda": "gaitreid.reid.encoders.gei:GeiLda",
+        "skeleton": "gaitreid.reid.encoders.skeleton:Skeleton",
     },
 }
 
 # Sections of the configuration that encoders take; those of others bear the encoder's name, if there are any.
-SECTIONS = {"age": "cage", "cage-plus": "cage", "lstm": "supervised", "lstm-multi": "supervised", "posegait": "supervised"}
+SECTIONS = {
+    "age": "cage",
+    "cage-plus": "cage",
+    "lstm": "supervised",
+    "lstm-multi": "supervised",
+    "posegait": "supervised",
+    "gei-lda": "gei",
+}
 
 
 def section(encoder: str) -> str:
@@ -57,13 +67,13 @@ def names(kind: str) -> dict[str, str]:
     return {**{e.name: e.value for e in entry_points(group=f"gaitreid.{kind}")}, **BUILT_IN[kind]}
 
 
-def check(kind: str, name: str) -> str:
-    """Where a plug-in is, without importing it.
+def check(kind: str, name: str, *kinds: str) -> str:
+    """Where a plug-in of a kind, or of one of several, is, without importing it.
 
     Raises:
         UsageError: there is none of this name.
     """
-    known, base = names(kind), name.partition(":")[0]
+    known, base = {n: where for k in (*reversed(kinds), kind) for n, where in names(k).items()}, name.partition(":")[0]
     if base not in known:
         near = difflib.get_close_matches(base, known, 1)
         hint = f"did you mean '{near[0]}'? " if near else ""
