@@ -96,6 +96,7 @@ DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Only say what would be done, about how long it takes, and how much disk it needs.")
 ]
 RetryOption = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")]
+IterationsOption = Annotated[int | None, typer.Option("--iterations", min=1, help="Steps, of models of whole walks.")]
 NormalizeOption = Annotated[str | None, typer.Option("--normalize", help="none, root or gait.")]
 
 
@@ -195,6 +196,7 @@ def train(
     ] = None,
     name: NameOption = None,
     epochs: EpochsOption = None,
+    iterations: IterationsOption = None,
     subjects: Annotated[str | None, typer.Option("--subjects", help="Train on these only: 001-074, or 001,005,009.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, whatever settings it had.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train anew what is up to date.")] = False,
@@ -206,7 +208,7 @@ def train(
     walks in 3D instead: --set 'lifter.motions=[FILE.npz]' names them, made-up walkers come by themselves.
     """
     given = {"train.model": model, "train.epochs": epochs, "lifter.epochs": epochs, "train.subjects": subjects}
-    session = _session(common, given)
+    session = _session(common, {**given, "walks.iterations": iterations})
     if dry_run:
         session.plan("train", name=name, overwrite=overwrite)
     else:

@@ -1,0 +1,148 @@
+"""Models of whole walks as a user runs them: train, encode, match; and what they cannot do."""
+
+import json
+from pathlib import Path
+
+import made_walks
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from gaitreid.cli import app
+from gaitreid.pipeline import plugins, store
+from gaitreid.pipeline.checkpoints import read_description
+from gaitreid.pipeline.walk_models import load
+from gaitreid.pipeline.work import Work
+from gaitreid.pose.errors import EmptyError, FormatError, UsageError
+from gaitreid.pose.records import Silhouettes, Track2D
+from gaitreid.pose.skeleton import COCO17
+from gaitreid.reid.records import Embeddings
+
+TINY = ["channels=[2,4,4,4]", "shrink=4", "partitions=4", "embed_dim=8"]
+STEPS = ["people=3", "walks=2", "frames=6", "iterations=4", "every=2"]
+SMALL = [
+    word
+    for value in [f"{model}.{v}" for model in ("gaitgl", "gaittake") for v in TINY] + [f"walks.{v}" for v in STEPS]
+    for word in ("--set", value)
+]
+
+
+def here(*arguments: object) -> str:
+    """The command in this process."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception:
+        raise result.exception
+    return result.output
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work:
+    """Three people with four walks each, one of them without keypoints."""
+    monkeypatch.chdir(tmp_path)
+    work, walks = Work(tmp_path / "work"), made_walks.walks()
+    for k, stem in enumerate(walks.video.tolist()):
+        rows = slice(int(walks.start[k]), int(walks.start[k] + walks.length[k]))
+        count = int(walks.length[k])
+        labels = {name: str(getattr(walks, name)[k]) for name in ("subject", "condition", "number", "view")}
+        bits = np.unpackbits(walks.silhouette[rows], axis=1).reshape(count, 64, 44)
+        masks = Silhouettes(frame=walks.frame[rows], mask=bits * np.uint8(255))
+        store.write(work.silhouettes(stem), "silhouettes", {"/tracks/000001": masks}, labels)
+        if k == 5:
+            continue
+        pose = Track2D(
+            frame=walks.frame[rows],
+            time=walks.frame[rows] / 25,
+            box=walks.box[rows],
+            xy=walks.keypoints[rows, :, :2],
+            score=walks.keypoints[rows, :, 2],
+            world=np.full((count, 17, 3), np.nan, np.float32),
+            skeleton=COCO17,
+        )
+        store.write(work.pose2d(stem), "pose2d", {"/tracks/000001": pose}, labels)
+    return work
+
+
+def test_train_encode_and_match(work: Work) -> None:
+    said = here("match", "--probe", "cl", "--gallery", "nm", "--name", "gaittake", "--metric", "euclidean", *SMALL)
+    assert "pack: 12 walks, 306 frames, without keypoints: 1" in said
+    assert "train: 'gaittake' on 11 walks of 3 people, 4 steps of 3 people x 2 walks, cpu" in said
+    assert "encode: 11 walks, 16 x 8 numbers each, by 'gaittake', 1 left out that lack silhouettes or keypoints" in said
+    assert "the encoder was trained on labelled walks of 3 of the 3 probe subjects" in said
+    embeddings = store.read(work.embeddings("gaittake"), "embeddings", Embeddings, "/embeddings")
+    assert (embeddings.parts, embeddings.vector.shape) == (16, (11, 128))
+    np.testing.assert_array_equal(embeddings.window, embeddings.vector)
+    assert embeddings.window_frame[:3].tolist() == [[0, 24], [0, 26], [0, 23]]
+    metrics = json.loads((work.match("cl", "nm") / "metrics.json").read_text())
+    assert (metrics["probes"], metrics["gallery_items"], metrics["model"], metrics["unit"]) == (5, 6, "gaittake", "track")
+    log = [json.loads(line) for line in (work.model("gaittake") / "log.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["iteration"]) for line in log] == [(1, 2), (2, 4)]
+    again = here("match", "--probe", "cl", "--gallery", "nm", "--name", "gaittake", "--metric", "euclidean", *SMALL)
+    for stage in ("pack:", "train:", "encode:"):
+        assert stage not in again
+
+
+def test_training_goes_on_where_it_was_cut_off(work: Work) -> None:
+    whole, cut = work.model("whole"), work.model("cut")
+    here("train", "--model", "gaitgl", "--name", "whole", *SMALL)
+    here("train", "--model", "gaitgl", "--name", "cut", *SMALL, "--iterations", 2)
+    assert "going on after step 2" in here("train", "--model", "gaitgl", "--name", "cut", *SMALL, "--resume")
+    assert (whole / "encoder.safetensors").read_bytes() == (cut / "encoder.safetensors").read_bytes()
+    assert "up to date" in here("train", "--model", "gaitgl", "--name", "whole", *SMALL)
+    assert "without silhouettes" not in here("encode", "--name", "whole", *SMALL)
+
+
+def test_some_people_and_walks_are_trained_on(work: Work) -> None:
+    here("train", "--model", "gaitgl", *SMALL, "--subjects", "001,003", "--set", "train.select=nm")
+    assert read_description(work.model("gaitgl"))["subjects"] == ["001", "003"]
+    with pytest.raises(EmptyError, match="no walks of subjects 007"):
+        here("train", "--model", "gaitgl", *SMALL, "--subjects", "007")
+    with pytest.raises(UsageError, match="two or more known subjects"):
+        here("train", "--model", "gaitgl", *SMALL, "--subjects", "001")
+
+
+def test_a_model_of_another_folder_encodes_here(work: Work, tmp_path: Path) -> None:
+    here("train", "--model", "gaitgl", "--name", "mine", *SMALL)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/silhouettes").symlink_to(work.root / "silhouettes")
+    said = here("encode", "--encoder", work.model("mine"), "--work", tmp_path / "other", *SMALL)
+    assert "encode: 12 walks, 16 x 8 numbers each, by 'mine'" in said
+    with pytest.raises(EmptyError, match="needs silhouettes and keypoints of the same frames"):
+        here("train", "--model", "gaittake", "--work", tmp_path / "other", *SMALL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--model", "gaitgl", "--epochs", "3"], "counts steps, not epochs"),
+        (["recognise", "--name", "gaitgl", "--train", "nm", "--test", "cl"], "takes whole walks"),
+        (["match", "--protocol", "cme", "--name", "gaitgl"], "takes whole walks: take lt or cross-view"),
+        (["train", "--model", "gaitlg"], "did you mean 'gaitgl'"),
+    ],
+)
+def test_what_it_cannot_do_it_says(work: Work, arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        here(*arguments, *SMALL)
+
+
+def test_where_windows_are_needed_the_model_is_named(work: Work) -> None:
+    here("train", "--model", "gaitgl", *SMALL)
+    with pytest.raises(UsageError, match="models/gaitgl: takes whole walks"):
+        here("export", "onnx", "--name", "gaitgl")
+
+
+def test_what_is_no_whole_model_is_refused(work: Work) -> None:
+    here("train", "--model", "gaitgl", *SMALL)
+    folder = work.model("gaitgl")
+    description = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(description.replace("embed_dim: 8", "embed_dim: 80000000"))
+    with pytest.raises(FormatError, match="not a whole model"):
+        load(folder)
+    (folder / "config.yaml").write_text(description.replace("takes: walks", "takes: tea"))
+    with pytest.raises(FormatError, match="holds no model of whole walks"):
+        load(folder)
+
+
+def test_every_model_of_walks_can_be_named() -> None:
+    assert {"gaitgl", "gaittake"} <= set(plugins.names("walk"))
+    for name in plugins.names("walk"):
+        assert plugins.load("walk", name)(("a", "b")).parts >= 1
