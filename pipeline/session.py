@@ -138,7 +138,7 @@ class Session:
         if model in names("walk"):
             self.pack()
             return walk_models.train(self.work, self.config, name or model, self.console, resume=resume, overwrite=overwrite)
-        check("encoder", model)
+        check("encoder", model, "walk")
         self.split()
         return train(self.work, self.config, name or model, self.console, resume=resume, overwrite=overwrite)
 
@@ -459,7 +459,10 @@ class Session:
         from gaitreid.reid.fuse import fuse
         from gaitreid.reid.records import Embeddings
 
-        found = fuse([store.read(path, "embeddings", Embeddings, "/embeddings") for path in paths], self.config.match.metric)
+        every = [store.read(path, "embeddings", Embeddings, "/embeddings") for path in paths]
+        found = fuse(every, self.config.match.metric)
+        if lack := max(len(of.video) for of in every) - len(found.video):
+            self.console.say(f"fuse: {lack} tracks left out that not every model has vectors of")
         made_from = digest(sha256(path) for path in paths)
         target = self.work.embeddings(found.encoder)
         return store.write(target, "embeddings", {"/embeddings": found}, provenance(self.config.encode, made_from))

@@ -11,6 +11,7 @@ from gaitreid.reid.config import MatchConfig
 from gaitreid.reid.fuse import fuse
 from gaitreid.reid.match import rank
 from gaitreid.reid.metrics import evaluate
+from gaitreid.reid.records import Embeddings
 
 
 def spread(distance: Any, every: Any) -> float:
@@ -40,10 +41,79 @@ def test_two_together_are_better(metric: Any) -> None:
     assert figures[2] > max(figures[:2])
 
 
+def parted(of: Embeddings, parts: int) -> Embeddings:
+    """The same vectors, compared part by part."""
+    return take(of, "K", slice(None), parts=parts)
+
+
+def distances(of: Embeddings, config: MatchConfig) -> Any:
+    every = np.arange(len(of.video))
+    return compare(of, every, every, config).distances(slice(0, len(every)))
+
+
+def test_embeddings_of_parts_keep_the_distances_of_their_parts() -> None:
+    """As many parts as they may have, such as the strips of GaitGL and the limbs of a skeleton."""
+    one, two = parted(casia(subjects=3, seed=0), 4), parted(casia(subjects=3, seed=1), 2)
+    cosine, euclidean = (MatchConfig(metric=metric, exclude="nothing") for metric in ("cosine", "euclidean"))
+    parts = [distances(of, cosine) for of in (one, two)]
+    weights = [1 / spread(p, p) for p in parts]
+    expected = (weights[0] * parts[0] + weights[1] * parts[1]) / sum(weights)
+    np.testing.assert_allclose(distances(fuse([one, two], "cosine"), cosine), expected, atol=1e-5)
+    parts = [distances(of, euclidean) for of in (one, two)]
+    fused = fuse([one, two], "euclidean")
+    assert fused.parts == 6
+    expected = sum(p / p[~np.eye(len(p), dtype=bool)].mean() for p in parts)
+    np.testing.assert_allclose(distances(fused, euclidean), expected, rtol=1e-4, atol=1e-4)
+    with_one = fuse([one, parted(two, 1)], "euclidean")
+    alone = distances(parted(two, 1), euclidean)
+    expected = parts[0] / parts[0][~np.eye(len(alone), dtype=bool)].mean() + alone / alone[~np.eye(len(alone), dtype=bool)].mean()
+    np.testing.assert_allclose(distances(with_one, euclidean), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_tracks_that_one_of_them_lacks_are_left_out() -> None:
+    of, other = casia(subjects=3, seed=0), casia(subjects=3, seed=1)
+    rows = np.arange(len(of.video) - 1, 4, -1)  # in another order, too
+    windows = np.concatenate([np.flatnonzero(other.window_track == row) for row in rows])
+    fewer = take(
+        other,
+        "K",
+        rows,
+        window=other.window[windows],
+        window_track=np.searchsorted(-rows, -other.window_track[windows]),
+        window_frame=other.window_frame[windows],
+    )
+    fused, whole = fuse([of, fewer], "cosine"), fuse([of, other], "cosine")
+    assert fused.video.tolist() == of.video[5:].tolist()
+    assert len(fused.window) == (of.window_track >= 5).sum()
+    config = MatchConfig(exclude="nothing")
+    half = of.vector.shape[1]  # by what they are scaled differs, as it is measured on the tracks that are there
+    ratio = fused.vector / whole.vector[5:]
+    for side in (slice(0, half), slice(half, None)):
+        np.testing.assert_allclose(ratio[:, side], ratio[0, side][0], rtol=1e-3)
+    assert np.isfinite(distances(fused, config)).all()
+
+
+def test_walks_and_windows_of_the_same_tracks_are_fused_as_tracks() -> None:
+    of, walks = casia(subjects=3, seed=0), casia(subjects=3, seed=1)
+    count = len(of.video)
+    more = np.repeat(np.arange(count), 2)
+    windowed = take(
+        of, "K", slice(None), window=of.vector[more], window_track=more, window_frame=np.tile([[0, 9], [5, 20]], (count, 1))
+    )
+    whole = take(
+        walks, "K", slice(None), window=walks.vector, window_track=np.arange(count), window_frame=np.zeros((count, 2), int)
+    )
+    fused = fuse([windowed, whole], "cosine")
+    np.testing.assert_array_equal(fused.window, fused.vector)
+    assert fused.window_track.tolist() == list(range(count))
+    assert fused.window_frame.tolist() == [[0, 20]] * count
+
+
 def test_other_tracks() -> None:
     of = casia(subjects=3)
-    fewer = take(
-        of, "K", np.arange(30), window=of.window[:30], window_track=of.window_track[:30], window_frame=of.window_frame[:30]
-    )
+    others = take(of, "K", slice(None), video=np.char.add("other-", of.video))
     with pytest.raises(UsageError, match="not of the same tracks"):
-        fuse([of, fewer], "cosine")
+        fuse([of, others], "cosine")
+    renamed = take(of, "K", slice(None), subject=np.char.add("x", of.subject))
+    with pytest.raises(UsageError, match="not of the same tracks"):
+        fuse([of, renamed], "cosine")
