@@ -6,7 +6,9 @@ only saves time: it may be deleted at any time.
 """
 
 import json
+import stat
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,15 +63,15 @@ class Index:
             self._changed = True
         return known
 
-    def of_video(self, video: Path, made: Path, made_from: str, *, verify: bool = False) -> str:
+    def of_video(self, video: Path, made: Path, facts: Mapping[str, store.Attribute], *, verify: bool = False) -> str:
         """SHA-256 of a video; by its bytes only where it may have changed since `made` was made from it.
 
         Args:
-            made: the file that says in `made_from` what it was made from.
+            made: the file that was made from it, and `facts` its root attributes.
             verify: go by its bytes in any case.
 
         Returns:
-            Empty where the video is not there.
+            Empty where the video is not there, or cannot be read.
         """
         now, name = _stamp(video), str(video)
         if now is None:
@@ -78,8 +80,11 @@ class Index:
         if then == now and not verify:
             return found
         written = _stamp(made)
-        unchanged = then is None and written is not None and now[1] + SETTLED < written[1]
-        found = made_from if unchanged and not verify else sha256(video)
+        same = then is None and name == facts.get("video_path") and written is not None and now[1] + SETTLED < written[1]
+        try:
+            found = str(facts.get("made_from", "")) if same and not verify else sha256(video)
+        except OSError:
+            return ""
         if now[1] + SETTLED < time.time_ns():
             self._videos[name] = (now, found)
             self._changed = True
@@ -93,7 +98,7 @@ class Index:
                 with suppress(FormatError):
                     facts = self.known(path, stage).facts
                     if stage == "pose2d" and "imported" not in facts:
-                        self.of_video(Path(str(facts.get("video_path"))), path, str(facts.get("made_from")))
+                        self.of_video(Path(str(facts.get("video_path"))), path, facts)
         self.save()
 
     def save(self) -> None:
@@ -126,9 +131,9 @@ class Index:
 
 
 def _stamp(path: Path) -> Stamp | None:
-    """Size and time of change; None where there is no file."""
+    """Size and time of change; None where there is no file (a pipe is none)."""
     try:
         facts = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
-    return facts.st_size, facts.st_mtime_ns
+    return (facts.st_size, facts.st_mtime_ns) if stat.S_ISREG(facts.st_mode) else None

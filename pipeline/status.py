@@ -199,10 +199,10 @@ def _tracked(look: Look) -> Iterator[Item]:
         if "imported" in facts:
             yield _item("pose2d", stem, failed, "failed")
             continue
-        made_from = str(facts["made_from"])
+        made_from = str(facts.get("made_from", ""))
         video = look.videos[stem].resolve() if look.videos is not None else Path(str(facts.get("video_path")))
         # A video that could not even be hashed is known by its name.
-        source = look.index.of_video(video, path, made_from, verify=look.verify) if made_from else made_from
+        source = look.index.of_video(video, path, facts, verify=look.verify) if made_from else made_from
         why = why_stale(facts, "pose2d", wanted, source or made_from)
         if why:
             yield _item("pose2d", stem, why)
