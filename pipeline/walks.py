@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ def _tracks(stem: str, silhouettes: Path, keypoints: Path) -> list[dict[str, Any
     poses = store.read_all(keypoints, "pose2d", Track2D) if keypoints.exists() else {}
     attributes = store.attributes(keypoints, "pose2d") if keypoints.exists() else store.attributes(silhouettes, "silhouettes")
     of_video = Labels(**{name: str(attributes.get(name, "")) for name in FIELDS})
-    both: Mapping[str, Silhouettes | Track2D] = masks | poses
+    both: dict[str, Silhouettes | Track2D] = {**masks, **poses}
     labels = labels_of({int(name): track for name, track in both.items()}, of_video)
     return [
         {

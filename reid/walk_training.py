@@ -129,7 +129,7 @@ class _Gather(torch.autograd.Function):
 def _gathered(features: Tensor) -> Tensor:
     if not distributed.is_initialized():
         return features
-    gathered: Tensor = _Gather.apply(features)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(features)
     return gathered
 
 

@@ -159,7 +159,7 @@ def body_keypoints(clips: Clips, scaled: bool = True) -> Tensor:
 def usable(walks: Walks, needs: tuple[str, ...]) -> BoolArray:
     """Which walks have what a model needs: (K,)."""
     there = {"silhouettes": walks.outlined > 0, "keypoints": walks.posed > 0}
-    return np.logical_and.reduce([there[name] for name in needs])
+    return np.asarray(np.logical_and.reduce([there[name] for name in needs]))
 
 
 def whole(packed: Packed, rows: IntArray) -> Iterator[tuple[IntArray, Clips]]:

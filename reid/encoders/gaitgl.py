@@ -40,7 +40,7 @@ class GlobalLocal(nn.Module):
         strips, rows = self.partitions, height // self.partitions
         last = x.permute(0, 2, 3, 4, 1).reshape(batch, frames, strips, rows, width, -1)
         folded = last.transpose(1, 2).reshape(batch * strips, frames, rows, width, -1).permute(0, 4, 1, 2, 3)
-        out = self.local(folded).permute(0, 2, 3, 4, 1).reshape(batch, strips, frames, rows, width, -1)
+        out: Tensor = self.local(folded).permute(0, 2, 3, 4, 1).reshape(batch, strips, frames, rows, width, -1)
         return out.transpose(1, 2).reshape(batch, frames, height, width, -1).permute(0, 4, 1, 2, 3)
 
 

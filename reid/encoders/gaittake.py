@@ -103,10 +103,10 @@ class GaitTake(GaitGl):
             if frames.shape[2] < TRIPLE:
                 frames = frames.repeat(1, 1, -(-TRIPLE // frames.shape[2]))
             frames = avg_pool1d(frames, TRIPLE)
-        frames = self.pose_scale(frames)
+        scaled: Tensor = self.pose_scale(frames)
         if self.pose_attention is None:
-            return frames.mean(dim=2)
-        return torch.einsum("bct,bt->bc", frames, self.pose_attention(frames))
+            return scaled.mean(dim=2)
+        return torch.einsum("bct,bt->bc", scaled, self.pose_attention(scaled))
 
     def embed(self, features: Tensor, clips: Clips) -> Tensor:
         """See base: keypoints come in beside the strips' channels, or as a strip of their own."""

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from made_walks import walks
 from torch import nn
 
+from gaitreid.pose.arrays import take
 from gaitreid.reid.config import AttentionConfig, GaitGlConfig, GaitTakeConfig, WalksConfig
 from gaitreid.reid.encoders.gaitgl import GaitGl
 from gaitreid.reid.encoders.gaittake import GaitTake
@@ -19,8 +21,16 @@ CPU = torch.device("cpu")
 WALKS = walks()
 ROWS = np.arange(len(WALKS.video))
 SUBJECT = ROWS // 4
-TINY = {"channels": (2, 4, 4, 4), "shrink": 4, "partitions": 4, "embed_dim": 8}
-STEPS = {"people": 3, "walks": 2, "frames": 6, "iterations": 6, "every": 2, "learning_rate": 1e-3, "milestones": (4,)}
+TINY: dict[str, Any] = {"channels": (2, 4, 4, 4), "shrink": 4, "partitions": 4, "embed_dim": 8}
+STEPS: dict[str, Any] = {
+    "people": 3,
+    "walks": 2,
+    "frames": 6,
+    "iterations": 6,
+    "every": 2,
+    "learning_rate": 1e-3,
+    "milestones": (4,),
+}
 
 
 def made(kind=GaitTake, seed=0):
@@ -76,9 +86,14 @@ def test_the_last_round_may_be_shorter():
 
 
 def test_the_rate_falls_at_the_milestones(monkeypatch):
-    seen = []
+    seen: list[float] = []
     step = torch.optim.Adam.step
-    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (seen.append(self.param_groups[0]["lr"]), step(self)))
+
+    def watched(self: Any) -> None:
+        seen.append(self.param_groups[0]["lr"])
+        step(self)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", watched)
     run(made(GaitGl), milestones=(2, 5), decay=0.5)
     assert seen == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4, 5e-4, 2.5e-4])
 
@@ -101,7 +116,8 @@ def test_half_precision_is_near_and_losses_are_whole():
 
 
 def test_what_is_encoded_together_does_not_matter(monkeypatch):
-    encoder, packed = made(), Packed(WALKS, CPU)
+    encoder: Any = made()
+    packed = Packed(WALKS, CPU)
     encoder.scale.running_mean.uniform_(-1, 1)
     together = encode(encoder, packed, ROWS, CPU)
     monkeypatch.setattr("gaitreid.reid.walks.AT_ONCE", 1)
@@ -115,6 +131,7 @@ class Mean(nn.Module):
     """Without parameters: what `prepare` took."""
 
     needs, parts = ("silhouettes",), 1
+    mean: torch.Tensor
 
     def __init__(self):
         super().__init__()
@@ -130,7 +147,7 @@ class Mean(nn.Module):
 
 
 def test_a_model_without_weights_is_only_prepared():
-    encoder = Mean()
+    encoder: Any = Mean()
     losses, state = run(encoder)
     assert losses == [{"loss": 0.0}]
     assert state["epoch"] == 1
@@ -141,13 +158,7 @@ def test_a_model_without_weights_is_only_prepared():
 
 
 def test_a_model_takes_walks_that_have_what_it_needs():
-    outlined, posed = np.array([4, 0, 4]), np.array([0, 4, 4])
-
-    class Few:
-        pass
-
-    few = Few()
-    few.outlined, few.posed = outlined, posed
+    few = take(WALKS, "K", slice(3), outlined=np.array([4, 0, 4]), posed=np.array([0, 4, 4]))
     assert usable(few, ("silhouettes",)).tolist() == [True, False, True]
     assert usable(few, ("keypoints",)).tolist() == [False, True, True]
     assert usable(few, ("silhouettes", "keypoints")).tolist() == [False, False, True]

@@ -1,8 +1,8 @@
-import importlib.util
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from benchmarks.plain_gaitgl import PlainGaitGl, load_ours
 
 from gaitreid.pose.errors import UsageError
 from gaitreid.reid.config import GaitGlConfig
@@ -11,14 +11,6 @@ from gaitreid.reid.walks import Clips
 
 PEOPLE = tuple(f"{k:03d}" for k in range(74))
 SMALL = GaitGlConfig(channels=(2, 3, 4, 5), embed_dim=6, shrink=2)
-
-
-def plain():
-    path = Path(__file__).parents[2] / "benchmarks" / "plain_gaitgl.py"
-    spec = importlib.util.spec_from_file_location("plain_gaitgl", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def clips(count=4, frames=9, seed=0):
@@ -32,7 +24,7 @@ def parameters(module):
 
 
 def test_casia_b_has_its_number_of_parameters():
-    model = GaitGl(PEOPLE)
+    model: Any = GaitGl(PEOPLE)
     assert parameters(model) == 3_096_673
     assert [parameters(stage) for stage in model.maps.stages] == [110_592, 442_368, 884_736]
     assert (parameters(model.maps.stem), parameters(model.maps.aggregate)) == (864, 3_072)
@@ -54,7 +46,8 @@ def test_every_stage_has_the_shape_of_the_table():
         "head1": (74, 64),
     }
     seen = {}
-    model, there = GaitGl(PEOPLE).eval(), clips(1, 30)
+    model: Any = GaitGl(PEOPLE).eval()
+    there = clips(1, 30)
     named = {
         "stem": model.maps.stem,
         "lta": model.maps.aggregate,
@@ -77,7 +70,7 @@ def test_every_stage_has_the_shape_of_the_table():
 
 def test_ou_mvlp_has_twice_the_layers_and_strips_of_half_the_body():
     config = GaitGlConfig(channels=(32, 64, 128, 256), blocks=(2, 2, 2), stem=2, partitions=2, embed_dim=256)
-    model = GaitGl(PEOPLE, config)
+    model: Any = GaitGl(PEOPLE, config)
     with torch.no_grad():
         maps = model.maps(torch.zeros(1, 3, 64, 44))
     assert [[c.whole.weight.shape[:2] for c in stage] for stage in model.maps.stages] == [
@@ -92,9 +85,9 @@ def test_ou_mvlp_has_twice_the_layers_and_strips_of_half_the_body():
 
 def test_same_weights_same_outputs_and_gradients_as_the_plain_version():
     torch.manual_seed(0)
-    reference, there = plain(), clips(4, 7)
-    ours = GaitGl(("a", "b"), GaitGlConfig(channels=(2, 3, 4, 5)))
-    theirs = reference.load_ours(reference.PlainGaitGl(2, (2, 3, 4, 5)), ours.state_dict())
+    there = clips(4, 7)
+    ours: Any = GaitGl(("a", "b"), GaitGlConfig(channels=(2, 3, 4, 5)))
+    theirs = load_ours(PlainGaitGl(2, (2, 3, 4, 5)), ours.state_dict())
     subject = torch.tensor([0, 1, 0, 1])
     loss, parts = ours.loss(ours.trunk(there), there, subject)
     expected = theirs.loss(there.silhouettes, subject)

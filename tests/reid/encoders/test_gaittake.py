@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,8 +10,8 @@ from gaitreid.reid.encoders.gaittake import POSE, Attention, GaitTake
 from gaitreid.reid.walks import Clips
 
 PEOPLE = ("a", "b", "c")
-TINY = {"channels": (2, 3, 4, 5), "embed_dim": 6, "shrink": 2, "clip_len": 3}
-FEW = {"hidden": 7, "pose_hidden": 5}
+TINY: dict[str, Any] = {"channels": (2, 3, 4, 5), "embed_dim": 6, "shrink": 2, "clip_len": 3}
+FEW: dict[str, Any] = {"hidden": 7, "pose_hidden": 5}
 
 
 def model(seed=0, attention=None, **options):
@@ -125,7 +127,13 @@ def test_all_of_the_map_or_its_rows():
 
 def test_without_attention_and_keypoints_it_is_gaitgl_without_aggregation():
     torch.manual_seed(0)
-    options = {**TINY, "attention": AttentionConfig(streams="none"), "pose_fusion": "none", "triplet": "all", "ce_weight": 1.0}
+    options: dict[str, Any] = {
+        **TINY,
+        "attention": AttentionConfig(streams="none"),
+        "pose_fusion": "none",
+        "triplet": "all",
+        "ce_weight": 1.0,
+    }
     ours = GaitTake(PEOPLE, GaitTakeConfig(**options))
     theirs = GaitGl(PEOPLE, GaitTakeConfig(**options))
     theirs.load_state_dict(ours.state_dict())
@@ -212,7 +220,7 @@ def test_frames_without_keypoints_and_picture_coordinates():
 
 
 def test_the_paper_s_size():
-    attentive = GaitTake(("a", "b"))
+    attentive: Any = GaitTake(("a", "b"))
     counts = sum(p.numel() for p in attentive.parameters()), sum(p.numel() for p in attentive.attention.parameters())
     assert counts == (5_005_225, 2_098_177)  # 1,438,560 of GaitGL's convolutions are in it
 
