@@ -1,0 +1,111 @@
+"""Silhouettes and skeletons of the same walks, alone and fused, as a user compares them."""
+
+import json
+
+import made_walks
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from gaitreid.cli import app
+from gaitreid.pipeline import store
+from gaitreid.pipeline.work import Work
+from gaitreid.pose.errors import UsageError
+from gaitreid.pose.records import Silhouettes, Track2D
+from gaitreid.pose.skeleton import COCO17
+from gaitreid.reid.records import Embeddings
+
+FEW = ["walks.people=3", "walks.walks=2", "walks.frames=10", "walks.iterations=4", "walks.every=2", "skeleton.channels=[8]"]
+SETTINGS = ["--device", "cpu", *(word for value in FEW for word in ("--set", value))]
+
+
+def here(*words: object) -> str:
+    """The command, in this process."""
+    result = CliRunner().invoke(app, list(map(str, words)))
+    if result.exception:
+        raise result.exception
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
+    """Three people, each twice as nm and once as cl; one walk has no keypoints."""
+    work = Work(tmp_path_factory.mktemp("walks"))
+    rng = np.random.default_rng(0)
+    for person in range(3):
+        for condition, number in (("nm", "01"), ("nm", "02"), ("cl", "01")):
+            body = 5 + 2.5 * person, 6 + 3.0 * person, rng.uniform(0, 6)
+            stem, frames = f"{person + 1:03d}-{condition}-{number}-090", np.arange(14)
+            facts = {
+                "subject": stem[:3],
+                "condition": condition,
+                "number": number,
+                "view": "090",
+                "config": "{}",
+                "made_from": stem,
+            }
+            masks = Silhouettes(frame=frames, mask=made_walks.masks(14, *body).astype(np.uint8) * 255)
+            store.write(work.silhouettes(stem), "silhouettes", {"/tracks/000001": masks}, facts)
+            if stem == "003-cl-01-090":
+                continue
+            points = made_walks.keypoints(14, *body)
+            track = Track2D(
+                frame=frames,
+                time=frames / 25,
+                box=np.tile(np.array([30, 20, 70, 120], np.float32), (14, 1)),
+                xy=points[..., :2],
+                score=points[..., 2],
+                world=np.full((14, 17, 3), np.nan, np.float32),
+                skeleton=COCO17,
+            )
+            store.write(work.pose2d(stem), "pose2d", {"/tracks/000001": track}, facts)
+    return work
+
+
+def embeddings(work: Work, name: str) -> Embeddings:
+    return store.read(work.embeddings(name), "embeddings", Embeddings, "/embeddings")
+
+
+def test_energy_images_need_no_steps(work: Work) -> None:
+    out = here("match", "--work", work.root, "--name", "gei", "--probe", "cl", "--gallery", "nm", *SETTINGS)
+    assert "encode: 9 walks, 1 x 2816 numbers each, by 'gei'" in out
+    assert json.loads((work.match("cl", "nm") / "metrics.json").read_text())["rank1"] == 1.0
+    here("encode", "--work", work.root, "--name", "gei-lda", *SETTINGS)
+    assert embeddings(work, "gei-lda").vector.shape == (9, 2)
+    apart = np.linalg.norm(embeddings(work, "gei-lda").vector[:, None] - embeddings(work, "gei-lda").vector[None], axis=-1)
+    same = np.equal.outer(np.arange(9) // 3, np.arange(9) // 3)
+    assert apart[same].max() < apart[~same].min()  # everybody was learnt from
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_skeletons_and_silhouettes_are_fused(work: Work, metric: str) -> None:
+    out = here(
+        "match",
+        "--work",
+        work.root,
+        "--name",
+        "skeleton",
+        "--fuse",
+        "gei",
+        "--probe",
+        "nm",
+        "--gallery",
+        "nm",
+        "--metric",
+        metric,
+        *SETTINGS,
+    )
+    assert "fuse: 1 tracks left out" in out
+    fused = embeddings(work, "skeleton+gei")
+    assert len(fused.video) == 8
+    assert fused.parts == (1 if metric == "cosine" else 5)
+    assert embeddings(work, "skeleton").parts == 4
+    metrics = json.loads((work.match("nm", "nm") / "metrics.json").read_text())
+    assert metrics["model"] == "skeleton+gei"
+    assert metrics["probes"] == 6
+    assert metrics["rank1"] == 1.0
+
+
+def test_a_model_that_is_not_there_is_named(work: Work) -> None:
+    with pytest.raises(UsageError, match="did you mean 'gei'"):
+        here("train", "--work", work.root, "--model", "geii", *SETTINGS)
