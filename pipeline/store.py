@@ -332,11 +332,10 @@ def _dtype_name(dataset: Any) -> str:
 
 def _attributes(item: Any) -> dict[str, Attribute]:
     """The attributes that are one value each, as Python values; others are none of ours."""
-    found = {}
-    for name in item.attrs:
-        attribute = item.attrs.get_id(name)
-        if attribute.get_space().get_simple_extent_type() == h5py.h5s.SCALAR:
-            found[name] = _plain(item.attrs[name])
+    found, attributes = {}, item.attrs  # once: h5py looks the item up anew each time
+    for name in attributes:
+        if attributes.get_id(name).get_space().get_simple_extent_type() == h5py.h5s.SCALAR:
+            found[name] = _plain(attributes[name])
     return found
 
 
