@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
-from scipy.signal import butter, sosfiltfilt
 
 from gaitreid.pose.arrays import BoolArray, FloatArray
 from gaitreid.pose.errors import UsageError
@@ -71,6 +69,8 @@ def outliers(points: FloatArray, threshold: float, width: int = 5) -> BoolArray:
     Returns:
         (T, J).
     """
+    from scipy.ndimage import median_filter  # here: importing it takes longer than a second run over a thousand videos
+
     distance = np.linalg.norm(points - median_filter(bridged(points), size=(width, 1, 1), mode="nearest"), axis=-1)
     distance[np.isnan(distance)] = 0
     scale = 1.4826 * np.median(distance, axis=0)
@@ -113,6 +113,8 @@ def _fill(series: NDArray[np.float64], time: FloatArray, max_gap: float) -> None
 
 def _smooth(series: NDArray[np.float64], time: FloatArray, cutoff: float) -> None:
     """Zero-phase second-order Butterworth over every run without gaps of a (T, C) series, in place."""
+    from scipy.signal import butter, sosfiltfilt
+
     for a, b in runs(np.isfinite(series[:, 0])):
         rate = (b - a - 1) / (time[b - 1] - time[a]) if b - a > 1 else 0.0
         if b - a < 10 or cutoff >= 0.45 * rate:  # too short for the filter's padding, or nothing above the cut-off
