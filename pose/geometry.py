@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
 from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.skeleton import Skeleton
@@ -56,6 +55,8 @@ def heading(xyz: FloatArray, skeleton: Skeleton, time: FloatArray, window: float
     Returns:
         (T,) radians: the angle of the walker's left from the camera's x towards its -z (to the camera).
     """
+    from scipy.ndimage import uniform_filter1d  # see clean.py: only those who lift wait for it
+
     hips = xyz[:, skeleton.index("left_hip")] - xyz[:, skeleton.index("right_hip")]
     shoulders = xyz[:, skeleton.index("left_shoulder")] - xyz[:, skeleton.index("right_shoulder")]
     across = np.nan_to_num(hips) + np.nan_to_num(shoulders)
