@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gaitreid.pose.errors import FullError
+from gaitreid.pose.errors import FullError, GaitReidError
 
 FULL = 64 * 2**10  # bytes: with less left on the disk, OpenCV for one writes half a file and says nothing
 LEFT_OVER = re.compile(r"^\..+\.(?P<pid>\d+)\.tmp")
@@ -45,8 +45,10 @@ def replacing(path: Path, *, private: bool = True) -> Iterator[Path]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         temporary.replace(path)
         _sync_folder(path.parent)
+    except GaitReidError:
+        raise
     except Exception as error:
-        if _is_full(error):
+        if _is_full(error, path.parent):
             raise FullError(
                 f"{path}: cannot be written: {os.strerror(errno.ENOSPC)}; what was done before is kept: make room, "
                 "and the same command goes on from here"
@@ -127,9 +129,11 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _is_full(error: BaseException) -> bool:
-    """Whether a writer ended for want of room; libraries in C tell that in words of their own, with no number or another."""
+def _is_full(error: BaseException, folder: Path) -> bool:
+    """Whether a writer ended for want of room; libraries in C tell that in words of their own, or not at all."""
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if folder.is_dir() and shutil.disk_usage(folder).free < FULL:
         return True
     words = f"{error} {error.__cause__ or ''} {error.__context__ or ''}"
     return any(sign in words for sign in (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), f"errno = {errno.ENOSPC}"))

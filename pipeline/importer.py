@@ -22,7 +22,7 @@ from gaitreid.pipeline.keypoints import SOURCES
 from gaitreid.pipeline.labels import Labels
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
-from gaitreid.pose.errors import EmptyError, FormatError, GaitReidError, UsageError
+from gaitreid.pose.errors import EmptyError, FormatError, FullError, GaitReidError, UsageError
 from gaitreid.pose.formats import from_z_up, kgbd_sequence, ks20_frame, tracked_frame
 from gaitreid.pose.records import Track3D
 from gaitreid.pose.skeleton import KINECT20, KINECT25, Skeleton
@@ -65,6 +65,8 @@ def bring_in(work: Work, format_: str, paths: list[Path], console: Console) -> S
                 seen, whole = _write(work, format_, recording)
                 summary.done.append(recording.stem)
                 dropped, frames = dropped + seen - whole, frames + seen
+            except FullError:
+                raise
             except (OSError, UnicodeDecodeError, GaitReidError) as error:
                 summary.failed.append(Failure(recording.stem, "unreadable", str(error)))
                 console.error(f"import: {recording.stem}: unreadable: {error}")

@@ -24,6 +24,7 @@ from gaitreid.pipeline.bounds import Allowance
 from gaitreid.pipeline.checks import check
 from gaitreid.pipeline.files import replacing
 from gaitreid.pipeline.schema import SCHEMAS
+from gaitreid.pipeline.sink import Sink
 from gaitreid.pipeline.versions import CODE
 from gaitreid.pose.arrays import Record, Spec, required, scalars, specs
 from gaitreid.pose.errors import FormatError, ShapeError
@@ -49,7 +50,7 @@ def write(
         private: whether only the owner may read it, as of `files.replacing`.
     """
     parents = {pattern.rsplit("/", 1)[0] for pattern in SCHEMAS[schema].groups if pattern.endswith("/*")}
-    with replacing(path, private=private) as temporary, h5py.File(temporary, "w", libver=("earliest", "v110")) as file:
+    with replacing(path, private=private) as temporary, _new(temporary, libver=("earliest", "v110")) as file:
         file.attrs["schema"] = schema
         file.attrs["schema_version"] = SCHEMAS[schema].version
         file.attrs["gaitreid_version"] = __version__
@@ -104,7 +105,7 @@ def relabel(path: Path, schema: str, changes: Mapping[str, Attribute]) -> Path:
     with (
         _opened(path, schema) as old,
         replacing(path) as temporary,
-        h5py.File(temporary, "w", libver=("earliest", "v110")) as new,
+        _new(temporary, libver=("earliest", "v110")) as new,
     ):
         new.attrs.update({**old.attrs, **changes})
         for name in old:
@@ -128,7 +129,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 def write_sleap(path: Path, arrays: Mapping[str, Any]) -> Path:
     """Write SLEAP's analysis file: arrays compressed as SLEAP does, texts as bytes."""
-    with replacing(path, private=False) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path, private=False) as temporary, _new(temporary) as file:
         for name, value in arrays.items():
             if isinstance(value, np.ndarray):
                 packed = {"compression": "gzip", "compression_opts": 9} if value.size else {}
@@ -179,6 +180,13 @@ def _texts(where: str, dataset: Any, allowance: Allowance, errors: str = "strict
         allowance.take(where, sum(map(len, part)))
         found += part
     return found
+
+
+@contextmanager
+def _new(path: Path, **options: Any) -> Iterator[Any]:
+    """A file to write."""
+    with Sink(path) as sink, h5py.File(sink, "w", **options) as file:
+        yield file
 
 
 @contextmanager
