@@ -80,6 +80,13 @@ class Console:
         if self.level > 0:
             self._print(text)
 
+    def problem(self, text: str) -> None:
+        """A line about an item that failed: to stdout with the others, or, where only errors are shown, as one."""
+        if self.level >= 0:
+            self._print(text)
+        else:
+            self.error(text)
+
     def error(self, text: str) -> None:
         """A line about something that went wrong."""
         print(text, file=sys.stderr, flush=True)

@@ -7,20 +7,21 @@ import socket
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
 from gaitreid.pipeline import plugins, store
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.disk import DiskConfig, watch
+from gaitreid.pipeline.index import Index
 from gaitreid.pipeline.jobs import Failure, Lost, Summary, beat, each
 from gaitreid.pipeline.labels import FIELDS, Labeller, Labels
 from gaitreid.pipeline.limits import LimitsConfig
-from gaitreid.pipeline.work import Work, is_current, provenance
+from gaitreid.pipeline.work import Work, provenance, why_stale
 from gaitreid.pose.arrays import Record
 from gaitreid.pose.detect import NETWORKS
 from gaitreid.pose.errors import EmptyError, FormatError, FullError, GaitReidError, ItemError, UsageError
@@ -33,6 +34,7 @@ VIDEO_SUFFIXES = frozenset(
     for ending in "3gp avi flv m2ts m4v mjpeg mkv mov mp4 mpeg mpg mts ogv ts webm wmv".split()  # noqa: SIM905
 )
 R = TypeVar("R", bound=Record)
+Look = Callable[[Path, str], Mapping[str, store.Attribute]]
 BLOCK = 2**22  # bytes that are hashed between two signs of life
 # What says nothing lasting about the video: it is not written down, and the next run tries again.
 PASSING = frozenset(["changed", "error"])
@@ -127,11 +129,13 @@ def extract(
         return Summary()
     summary, tracks, width = Summary(), 0, max(map(len, mine))
     with console.progress("extract", len(tasks), "videos") as progress:
-        every = each(extract_one, tasks, jobs, known=known, lost=lost, limits=limits, scheduler=scheduler)
+        done = partial(known, index=Index(work))
+        every = each(extract_one, tasks, jobs, known=done, lost=lost, limits=limits, scheduler=scheduler)
         for count, outcome in enumerate(every, 1):
             tracks += outcome.tracks
             (summary.skipped if outcome.skipped else summary.done).append(outcome.stem)
-            (console.detail if outcome.skipped and not outcome.reason else console.say)(f"{outcome.stem:{width}}  {outcome.line}")
+            tell = console.problem if outcome.reason else console.detail if outcome.skipped else console.say
+            tell(f"{outcome.stem:{width}}  {outcome.line}")
             if outcome.reason:
                 summary.failed.append(Failure(outcome.stem, outcome.reason, outcome.line))
             state = "skipped" if outcome.skipped else "failed" if outcome.reason else "done"
@@ -199,13 +203,21 @@ def stems(videos: Sequence[Path]) -> dict[str, Path]:
     return result
 
 
-def known(job: Job) -> Outcome | None:
-    """Of a video whose file is up to date; None where there is work to do."""
-    if job.overwrite or not job.work.pose2d(job.stem).exists():
+def known(job: Job, index: Index | None = None) -> Outcome | None:
+    """Of a video whose file is up to date; None where there is work to do.
+
+    Args:
+        index: of the work folder, by which a video that has the size and time of change that it had is not read again.
+    """
+    target = job.work.pose2d(job.stem)
+    look: Look = (lambda path, schema: index.known(path, schema).facts) if index else store.attributes
+    if job.overwrite or not (found := _facts(target, "pose2d", look)):
         return None
     try:
         _check(job)
-        return _kept(job, _digest(job.video))
+        video = job.video.resolve()
+        digest = index.of_video(video, target, found) if index else _digest(video)
+        return _kept(job, digest, look)
     except ItemError:
         return None  # whoever does the work says so
 
@@ -227,7 +239,7 @@ def extract_one(job: Job) -> Outcome:
 def _extracted(job: Job) -> Outcome:
     """Raises: ItemError: the video cannot be read, or changed meanwhile."""
     before, digest = _stamp(job.video), _digest(job.video)
-    kept = None if job.overwrite else _kept(job, digest)
+    kept = None if job.overwrite else _kept(job, digest, store.attributes)
     if kept:
         return kept
     try:
@@ -360,20 +372,22 @@ def _estimators(name: str, masks: bool, device: str, trust_config: bool) -> Esti
     return Estimators(plugins.load("pose", name, device=device, trust_config=trust_config), masks, device)
 
 
-def _kept(job: Job, digest: str) -> Outcome | None:
+def _kept(job: Job, digest: str, look: Look) -> Outcome | None:
     """The outcome that an up-to-date file tells of; None where the work is to be done.
+
+    Args:
+        digest: SHA-256 of the video.
+        look: gives the root attributes of a file.
 
     Raises:
         UsageError: the file was made from another video of the same name.
     """
     target = job.work.pose2d(job.stem)
-    current = is_current(target, "pose2d", decides(job.config), digest)
+    found, config = _facts(target, "pose2d", look), decides(job.config)
+    current = bool(found) and not why_stale(found, "pose2d", config, digest)
     if current and job.config.silhouettes:
-        current = is_current(job.work.silhouettes(job.stem), "silhouettes", decides(job.config), digest)
-    try:
-        found = store.attributes(target, "pose2d") if target.exists() else {}
-    except FormatError:
-        found = {}
+        masks = _facts(job.work.silhouettes(job.stem), "silhouettes", look)
+        current = bool(masks) and not why_stale(masks, "silhouettes", config, digest)
     if not current:
         other = found.get("video_path", "")
         if found and other != str(job.video.resolve()) and found.get("made_from") != digest and Path(str(other)).exists():
@@ -386,6 +400,14 @@ def _kept(job: Job, digest: str) -> Outcome | None:
         store.relabel(target, "pose2d", labels)
     line = str(found["reason"]) or f"{found['tracks']} tracks"
     return Outcome(job.stem, str(found["reason"]).partition(":")[0], f"{line} (up to date)", int(found["tracks"]), True)
+
+
+def _facts(path: Path, schema: str, look: Look) -> Mapping[str, store.Attribute]:
+    """Root attributes; none where the file is missing, damaged or of another version: it is made again."""
+    try:
+        return look(path, schema) if path.exists() else {}
+    except FormatError:
+        return {}
 
 
 def decides(config: ExtractConfig) -> ExtractConfig:

@@ -10,7 +10,7 @@ import numpy as np
 from gaitreid.pose.arrays import Record, scalars, specs
 
 R = TypeVar("R", bound=Record)
-IN_MEMORY = 2**26  # bytes; from there on they lie in a file
+IN_MEMORY = 2**24  # bytes; from there on they lie in a file
 
 
 class Shelf(Sequence[R], Generic[R]):
