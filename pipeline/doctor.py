@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -21,7 +22,8 @@ from packaging.version import Version
 
 from gaitreid import __version__
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.files import replacing
+from gaitreid.pipeline.files import left_over, replacing
+from gaitreid.pipeline.lock import holders
 from gaitreid.pose import weights
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.weights import Weight
@@ -296,6 +298,22 @@ def _work(work: Path) -> Iterator[Finding]:
         yield Finding("work", what, "problem" if free < FULL else "warning", f"make room on the disk of {place}, or --work DIR")
     else:
         yield Finding("work", what)
+    yield from _inside(work)
+
+
+def _inside(work: Path) -> Iterator[Finding]:
+    """What runs have left in a work folder: folders that cannot be written, unfinished files, a run that goes on."""
+    for folder in sorted(path for path in work.glob("*") if path.is_dir()):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            yield Finding("work", f"{folder} cannot be written", "problem", f"chmod -R u+rwX {shlex.quote(str(folder))}")
+    for holder in holders(work):
+        yield Finding("work", f"{holder} is writing there")
+    if left := left_over(work) if work.is_dir() else []:
+        size = sum(path.stat().st_size for path in left) / 2**20
+        what = f"{len(left)} unfinished files of runs that were killed, {size:.1f} MiB, such as {left[0]}"
+        yield Finding(
+            "work", what, "warning", f"any run that writes there removes them: gaitreid lift --work {shlex.quote(str(work))}"
+        )
 
 
 def _presence(weight: Weight) -> Presence:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from gaitreid.pipeline.files import make_folder
+from gaitreid.pipeline.files import left_over, make_folder
 from gaitreid.pose.errors import UsageError
 
 NAME = ".lock"
@@ -47,6 +47,8 @@ class Holder:
 def writing(folder: Path, shard: str = "") -> Iterator[None]:
     """Be the one run that writes in a work folder, or one of its shards; taken again in the same process it is there already.
 
+    What runs that were killed left unfinished is removed first.
+
     The other processes of a training under torchrun take none: the first has it.
 
     Args:
@@ -61,7 +63,11 @@ def writing(folder: Path, shard: str = "") -> Iterator[None]:
     with ExitStack() as stack:
         if shard:
             stack.enter_context(holding(folder / f"{NAME}-shard-{shard.replace('/', '-of-')}"))
+        first = (folder / NAME).absolute() not in _held
         stack.enter_context(holding(folder / NAME, shared=bool(shard)))
+        if first and not shard:
+            for path in left_over(folder):
+                path.unlink(missing_ok=True)
         yield
 
 

@@ -107,7 +107,7 @@ def test_a_disk_or_a_quota_that_ends_only_when_the_file_is_on_the_disk(
     def full(handle: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(FullError, match="make room"):
         write_text(tmp_path / "file", "text")
     assert list(tmp_path.iterdir()) == []

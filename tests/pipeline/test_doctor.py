@@ -1,6 +1,8 @@
 import hashlib
 import json
+import os
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from typer.testing import CliRunner, Result
 from gaitreid.cli import app
 from gaitreid.pipeline import doctor
 from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.lock import writing
 from gaitreid.pose import weights
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.weights import KNOWN, Weight
@@ -196,6 +199,29 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     for free, level in ((50 * 2**20, "problem"), (2**30, "warning"), (2**40, "fine")):
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: type("Usage", (), {"free": free}))
         assert [f.level for f in doctor._work(Path("work"))] == [level]
+
+
+def test_a_run_that_goes_on_and_what_killed_ones_left(tmp_path: Path) -> None:
+    work = tmp_path / "w"
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    with writing(work):
+        (work / "pose2d").mkdir()
+        (work / f"pose2d/.a.h5.{gone.pid}.tmp").write_bytes(bytes(2**20))
+        found = list(doctor._work(work))
+        assert any(f"(process {os.getpid()} on" in f.what and f.level == "fine" for f in found)
+        [left] = [f for f in found if f.level == "warning"]
+        assert left.what.startswith("1 unfinished files of runs that were killed, 1.0 MiB")
+    with writing(work):  # as the remedy says
+        pass
+    assert [f.level for f in doctor._work(work)] == ["fine"]
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "w/pose 2d").mkdir(parents=True)
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    [found] = [f for f in doctor._work(tmp_path / "w") if f.level == "problem"]
+    assert found.remedy == f"chmod -R u+rwX '{tmp_path}/w/pose 2d'"
 
 
 class Mute:

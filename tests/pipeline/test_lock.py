@@ -65,6 +65,19 @@ def test_a_second_run_is_told_who_writes_and_a_kill_lets_go(tmp_path: Path, othe
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_removes_what_killed_runs_left_unfinished(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    left, under_way = (tmp_path / f"pose2d/.a.h5.{pid}.tmp" for pid in (gone.pid, os.getpid()))
+    left.parent.mkdir()
+    for path in (left, under_way):
+        path.write_bytes(b"half a file")
+    with writing(tmp_path, "1/2"):  # another machine may be at work for another shard
+        assert left.exists()
+    with writing(tmp_path):
+        assert [path.name for path in left.parent.iterdir()] == [under_way.name]
+
+
 def test_shards_share_a_folder_but_not_with_a_whole_run(tmp_path: Path, other: Holding) -> None:
     process = other(tmp_path, "1/2")
     with writing(tmp_path, "2/2"):
