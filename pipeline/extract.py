@@ -490,4 +490,6 @@ def _closing(summary: Summary, tracks: int) -> str:
     if summary.failed:
         reasons = Counter(failure.reason for failure in summary.failed)
         parts.append("without tracks: " + ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items())))
-    return "extract: " + ", ".join(parts)
+    kept = len({failure.item for failure in summary.failed} & set(summary.skipped))
+    again = f"; {kept} of them failed before and were not tried again: --retry-failed does" if kept else ""
+    return "extract: " + ", ".join(parts) + again
