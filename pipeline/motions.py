@@ -69,6 +69,10 @@ def sources(paths: Sequence[Path]) -> dict[str, str]:
 
 def _npz(path: Path) -> list[Motion]:
     values = npy.load_archive(path, ("joints", "joint_names", "starts", "subject", "fps", "up_axis"))
+    named = all(values[name].dtype.kind == "U" and values[name].ndim == 1 for name in ("joint_names", "subject"))
+    if not named or values["joints"].dtype.kind != "f" or values["starts"].dtype.kind not in "iu":
+        kinds = ", ".join(f"{name} {value.dtype} of shape {value.shape}" for name, value in values.items())
+        raise FormatError(f"{path}: no motion capture: {kinds}")
     try:
         points, starts = np.asarray(values["joints"], np.float32), np.asarray(values["starts"], np.int64)
         names, subjects = [str(n) for n in values["joint_names"]], [str(s) for s in values["subject"]]

@@ -2,6 +2,7 @@
 
 import io
 import math
+import tokenize
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +15,20 @@ from numpy.typing import NDArray
 from gaitreid.pipeline.bounds import Allowance
 from gaitreid.pose.errors import FormatError
 
-LONGEST_HEADER = 10_000  # characters
+LONGEST_HEADER = 1000  # characters: those of plain arrays have about a hundred
 # What numpy and zipfile raise on damaged files; a header is parsed as Python's literals are.
-DAMAGE = (OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, SyntaxError, OverflowError, MemoryError)
+DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    SyntaxError,
+    OverflowError,
+    MemoryError,
+    tokenize.TokenError,
+)
 DAMAGE_ZIP = (*DAMAGE, BadZipFile, NotImplementedError, zlib.error)
 
 

@@ -150,7 +150,7 @@ def _people(file: Path, name: str, length: int, windows: int) -> Iterator[tuple[
             if left < 0:
                 raise ValueError(f"people have more windows than the {windows} that are there")
             found[str(person)] = [int(n) for n in numbers]
-    except (ValueError, TypeError, AttributeError, pickle.UnpicklingError, EOFError, LookupError, OverflowError) as error:
+    except (*npy.DAMAGE, AttributeError, IndexError, pickle.UnpicklingError) as error:
         raise FormatError(f"{path}: not a table of persons and their windows: {error}") from error
     for person, numbers in found.items():
         if numbers and not 0 <= min(numbers) <= max(numbers) < windows:

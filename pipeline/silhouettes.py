@@ -25,7 +25,7 @@ from gaitreid.pose.records import SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH, Silhouett
 from gaitreid.pose.silhouettes import silhouette
 
 LARGEST = 8192  # pixels a side
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # its mark, and before all else the picture's size
 
 
 @dataclass(frozen=True)
@@ -131,16 +131,35 @@ def _mask(file: Path) -> ByteArray | None:
     """
     try:
         content = read_bytes(file, LARGEST * LARGEST)
-        if not content.startswith(PNG) or max(struct.unpack(">II", content[16:24])) > LARGEST:  # before any of it is decoded
-            raise FormatError(f"{file}: not a PNG of at most {LARGEST} x {LARGEST} pixels")
+        _check_png(content, file)
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
-    except (FormatError, struct.error, cv2.error) as error:
+    except (FormatError, cv2.error) as error:
         raise ItemError("unreadable", str(error)) from error
     if image is None:
         raise ItemError("unreadable", f"{file}: is damaged")
     if image.shape == (SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH):
         return np.asarray(image, dtype=np.uint8) if image.any() else None
     return silhouette(image.astype(np.float32) / 255)
+
+
+def _check_png(content: bytes, file: Path) -> None:
+    """Walk over the parts of a PNG, as OpenCV takes the memory that a part claims before it looks how much there is.
+
+    Raises:
+        FormatError: it is none, too large, or a part claims to be longer than the file.
+    """
+    if not content.startswith(PNG) or len(content) < 33:
+        raise FormatError(f"{file}: not a PNG")
+    width, height = struct.unpack_from(">II", content, 16)
+    if max(width, height) > LARGEST:
+        raise FormatError(f"{file}: {width} x {height} pixels, at most {LARGEST} x {LARGEST} are read")
+    place = 8
+    while place + 12 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, place)
+        place += 12 + length
+        if kind == b"IEND":
+            return
+    raise FormatError(f"{file}: is not whole")
 
 
 def hand_out(work: Work, target: Path, console: Console) -> Path:

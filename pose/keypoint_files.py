@@ -170,7 +170,8 @@ def sleap(arrays: Mapping[str, Any], where: str) -> Clip:
     if np.abs(points[found]).max(initial=0) > LARGEST:
         raise FormatError(f"{where}: tracks: a coordinate is beyond {LARGEST:g} pixels")
     scores = _sleap_scores(arrays, order, found, where)
-    edges = [(int(a), int(b)) for a, b in np.asarray(arrays.get("edge_inds", ())).reshape(-1, 2).tolist()]
+    given = arrays.get("edge_inds")
+    edges = _edges([] if given is None else _numeric(given, f"{where}: edge_inds").tolist(), where)
     skeleton = skeleton_of(names, edges, "sleap", where)
     _index(len(points), where)
     frames: Frames = {}
