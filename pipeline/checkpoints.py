@@ -113,5 +113,5 @@ def _check_archive(path: Path) -> None:
 def _save(path: Path, state: dict[str, Any]) -> None:
     import torch
 
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)  # given a path, it would write the temporary name into the file

@@ -20,6 +20,7 @@ rclavicle upperneck head lhumerus lradius lwrist lhand lthumb lfingers rhumerus 
 CMU_NAMES = tuple(_CMU.split())
 FARTHEST = 1000.0  # metres
 SHORTEST = 10  # frames
+MOST_JOINTS = 1000
 
 
 def find(paths: Sequence[str | Path]) -> list[Path]:
@@ -69,8 +70,10 @@ def sources(paths: Sequence[Path]) -> dict[str, str]:
 
 def _npz(path: Path) -> list[Motion]:
     values = npy.load_archive(path, ("joints", "joint_names", "starts", "subject", "fps", "up_axis"))
-    named = all(values[name].dtype.kind == "U" and values[name].ndim == 1 for name in ("joint_names", "subject"))
-    if not named or values["joints"].dtype.kind != "f" or values["starts"].dtype.kind not in "iu":
+    kinds_of = {"joints": "f", "joint_names": "U", "starts": "iu", "subject": "Uiu"}
+    fits = all(values[name].dtype.kind in kinds for name, kinds in kinds_of.items())
+    fits = fits and values["joint_names"].ndim == values["subject"].ndim == values["starts"].ndim == 1
+    if not fits or len(values["joint_names"]) > MOST_JOINTS or len(values["subject"]) > len(values["starts"]):
         kinds = ", ".join(f"{name} {value.dtype} of shape {value.shape}" for name, value in values.items())
         raise FormatError(f"{path}: no motion capture: {kinds}")
     try:
