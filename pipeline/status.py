@@ -7,7 +7,7 @@ Nothing is written for that, so it works while a run goes on. An item is stale t
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,8 @@ from gaitreid.pipeline.lift import orphans, weights_of, why_not_lifted
 from gaitreid.pipeline.lock import Holder, holders
 from gaitreid.pipeline.split import made_of
 from gaitreid.pipeline.versions import CODE
+from gaitreid.pipeline.walks import made_of as made_of_walks
+from gaitreid.pipeline.walks import sources
 from gaitreid.pipeline.work import Work, why_stale
 from gaitreid.pose.arrays import Record
 from gaitreid.pose.errors import FormatError
@@ -121,9 +123,11 @@ def survey(
     lifted = {item.name: item for item in _lifted(look, tracked)}
     windows = list(_windows(look, lifted))
     whole = next((item for item in windows if item.name == work.sequences.name), None)
+    outlined = {item.name: item for item in _outlined(look, tracked)}
+    packed = [item for item in [_walks(look, tracked, outlined)] if item]
     models = list(_models(look, whole))
-    vectors = list(_vectors(look, lifted, whole))
-    items = [*tracked.values(), *_outlined(look, tracked), *lifted.values(), *windows, *models, *vectors]
+    vectors = list(_vectors(look, lifted, [*windows, *packed]))
+    items = [*tracked.values(), *outlined.values(), *lifted.values(), *windows, *packed, *models, *vectors]
     return Status((*items, *_matches(look, vectors)), writing)
 
 
@@ -302,6 +306,22 @@ def _why_windows(look: Look, facts: Mapping[str, store.Attribute]) -> str:
     return why_stale(facts, "sequences", look.config.split, made_from)
 
 
+def _walks(look: Look, tracked: Mapping[str, Item], outlined: Mapping[str, Item]) -> Item | None:
+    """The file of whole walks; None where none was asked for yet."""
+    work, name = look.work, look.work.walks.name
+    if not work.walks.exists():
+        return None
+    try:
+        facts = look.index.known(work.walks, "walks").facts
+        before = [*tracked.values(), *outlined.values()] if look.extracting else []
+        if coming := len({item.name for item in before if item.state in {"stale", "missing"}}):
+            return _behind("files", name, f"pose2d or silhouettes of {coming} videos")
+        made_from = made_of_walks(look.index, sources(work, look.config.pack))
+        return _item("files", name, why_stale(facts, "walks", look.config.pack, made_from))
+    except FormatError as error:
+        return Item("files", name, "stale", "damaged", str(error))
+
+
 def _models(look: Look, windows: Item | None) -> Iterator[Item]:
     """Models: stale where they were trained here, on other windows than there are now."""
     for folder in sorted(path for path in (look.work.root / "models").glob("*") if path.is_dir()):
@@ -330,32 +350,39 @@ def _why_model(look: Look, description: Mapping[str, Any], windows: Item | None)
     return "" if same else "source: the windows are others than those that it was trained on; `gaitreid train` trains it anew"
 
 
-def _vectors(look: Look, lifted: Mapping[str, Item], windows: Item | None) -> Iterator[Item]:
+def _vectors(look: Look, lifted: Mapping[str, Item], files: Sequence[Item]) -> Iterator[Item]:
     """embeddings/NAME.h5 of each model, and the videos in it."""
     work = look.work
     for name in work.stems("embeddings"):
-        whole, stage = _embeddings(look, name, windows), f"embeddings/{name}"
+        whole, stage = _embeddings(look, name, files), f"embeddings/{name}"
         there = _videos_in(work.embeddings(name), "embeddings", Embeddings, "/embeddings")
+        if _takes_walks(work, name):
+            yield from (replace(whole, stage=stage, name=stem) for stem in sorted(there))
+            yield whole
+            continue
         for stem, before in lifted.items():
             if stem in there and before.state == "stale":
                 yield _behind(stage, stem, "pose3d")
             elif stem in there:
-                yield Item(stage, stem, whole.state, whole.reason, whole.why)
+                yield replace(whole, stage=stage, name=stem)
             elif before.state != "done" or whole.state != "done":
                 yield Item(stage, stem, "missing")
         yield whole
 
 
-def _embeddings(look: Look, name: str, windows: Item | None) -> Item:
+def _takes_walks(work: Work, name: str) -> bool:
+    return bool(read_description(work.model(name)).get("takes") == "walks")
+
+
+def _embeddings(look: Look, name: str, files: Sequence[Item]) -> Item:
     """The file of one model's vectors; of several fused ones, their names are joined by +."""
     work, file = look.work, f"embeddings/{name}.h5"
     try:
         facts = look.index.known(work.embeddings(name), "embeddings").facts
-        of_walks = read_description(work.model(name)).get("takes") == "walks"
-        if windows is not None and windows.state == "stale" and not of_walks:
-            return _behind("files", file, "sequences.h5")
+        source = work.walks if _takes_walks(work, name) else work.sequences
+        if any(item.stage == "files" and item.name == source.name and item.state == "stale" for item in files):
+            return _behind("files", file, source.name)
         if (weights := work.model(name) / WEIGHTS).exists():
-            source = work.walks if of_walks else work.sequences
             made_from = digest([sha256(weights), look.index.known(source, source.stem).sha256])
         elif "+" in name:
             made_from = digest(look.index.known(work.embeddings(part), "embeddings").sha256 for part in name.split("+"))

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from gaitreid.pipeline import store
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.files import digest, sha256
+from gaitreid.pipeline.files import digest
+from gaitreid.pipeline.index import Index
 from gaitreid.pipeline.labels import FIELDS, Labels
 from gaitreid.pipeline.split import labels_of
 from gaitreid.pipeline.work import Work, is_current, provenance
@@ -32,10 +34,9 @@ def pack(work: Work, config: PackConfig, console: Console) -> Path:
     Raises:
         EmptyError: no track is long enough.
     """
-    posed = work.pose2d if config.keypoints == "rgb" else work.silhouette_pose2d
-    stems = sorted({*work.stems("silhouettes"), *work.stems(posed("").parent.name)})
-    files = {stem: (work.silhouettes(stem), posed(stem)) for stem in stems}
-    made_from = digest(f"{stem} {sha256(path)}" for stem in stems for path in files[stem] if path.exists())
+    files = sources(work, config)
+    stems = list(files)
+    made_from = made_of(Index(work), files)
     if is_current(work.walks, "walks", config, made_from):
         return work.walks
     rows: list[dict[str, Any]] = []
@@ -59,6 +60,24 @@ def pack(work: Work, config: PackConfig, console: Console) -> Path:
     store.write(work.walks, "walks", {"/walks": walks}, {**provenance(config, made_from), "left_out": json.dumps(left_out)})
     console.say(f"pack: {_summary(walks)}" + (f"; left out: {reasons}" if reasons else ""))
     return work.walks
+
+
+def sources(work: Work, config: PackConfig) -> dict[str, tuple[Path, Path]]:
+    """Silhouettes and keypoints of each video that has either, by stem in order."""
+    posed = work.pose2d if config.keypoints == "rgb" else work.silhouette_pose2d
+    stems = sorted({*work.stems("silhouettes"), *work.stems(posed("").parent.name)})
+    return {stem: (work.silhouettes(stem), posed(stem)) for stem in stems}
+
+
+def made_of(index: Index, files: Mapping[str, tuple[Path, Path]]) -> str:
+    """SHA-256 of what walks are made from: those of `sources` that are there, by name.
+
+    Raises:
+        FormatError: one of them cannot be read.
+    """
+    schemas = ("silhouettes", "pose2d")
+    there = ((stem, path, schema) for stem in files for path, schema in zip(files[stem], schemas, strict=True) if path.exists())
+    return digest(f"{stem} {index.known(path, schema).sha256}" for stem, path, schema in there)
 
 
 def _tracks(stem: str, silhouettes: Path, keypoints: Path) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from gaitreid.pipeline.lift import lift
 from gaitreid.pipeline.split import split
 from gaitreid.pipeline.status import Status, show, survey
 from gaitreid.pipeline.versions import CODE
+from gaitreid.pipeline.walks import pack
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import GaitReidError
 from gaitreid.pose.lift import LiftConfig
@@ -187,6 +188,18 @@ def test_a_model_is_stale_when_its_windows_have_changed(project: Path) -> None:
     assert states(looked(project, config), "models")["cage"] == "stale behind"
     split(work, config.split, Console(-1))
     assert states(looked(project, config), "models") == {"cage": "stale source", "cut": "missing cut-off", "shipped": "done"}
+
+
+def test_whole_walks_follow_their_tracks(project: Path) -> None:
+    work = Work(project / "work")
+    pack(work, Config().pack, Console(-1))
+    assert states(looked(project), "files")["walks.h5"] == "done"
+    config = replace(Config(), pack=replace(Config().pack, min_frames=Config().pack.min_frames + 1))
+    assert states(looked(project, config), "files")["walks.h5"] == "stale settings"
+    store.relabel(work.pose2d(WALKS[0]), "pose2d", {"subject": "Ann"})
+    assert states(looked(project), "files")["walks.h5"] == "stale source"
+    video(project / "videos", WALKS[0], "another walk", LONG_AGO + 9)
+    assert states(looked(project), "files")["walks.h5"] == "stale behind"
 
 
 def test_json_has_all_items_and_an_empty_folder_says_so(project: Path, tmp_path: Path) -> None:
