@@ -1,6 +1,7 @@
 """Videos to upright frames, one at a time."""
 
 import contextlib
+import os
 import stat
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ Item = TypeVar("Item")
 Image = NDArray[np.uint8]
 PICTURES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"])
 FALLBACK_FPS = 25.0  # where the container states no rate, or an absurd one
+OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # the environment is where OpenCV looks for FFmpeg's options
+CONTAINERS = (
+    "3g2,3gp,asf,av1,avi,dv,flv,h264,hevc,ivf,m4a,m4v,matroska,mj2,mjpeg,mov,mp4,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,webm,"
+    "yuv4mpegpipe"
+)
 FASTEST = 1000  # frames a second: a stream whose clock stands still ends, too
 LEAST_BYTES = 8  # of a frame in the tightest coding: a container that claims more frames than fit in it is wrong
 
@@ -160,7 +166,7 @@ def _rest(capture: cv2.VideoCapture, image: Image, fps: float, step: int, bounds
         while ok:
             if index % step == 0:
                 time = (capture.get(cv2.CAP_PROP_POS_MSEC) - start) / 1000
-                if time <= last:  # some containers state no times, or the same one twice
+                if not time > last:  # some containers state no times, none that is a number, or the same one twice
                     time = last + step / fps
                 last = time
                 if max(time, index / FASTEST) > bounds.seconds:
@@ -180,11 +186,26 @@ def _rest(capture: cv2.VideoCapture, image: Image, fps: float, step: int, bounds
 
 def _open(path: Path) -> cv2.VideoCapture:
     cv2.utils.logging.setLogLevel(0)  # its complaints about damaged files go to stderr; ours say what matters
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    with _containers_alone():
+        capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)  # `concat:a.avi` is a name of a file, too
     if not capture.isOpened():
         raise ItemError("unreadable", "cannot be opened: the file is empty, damaged or of an unknown format")
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     return capture
+
+
+@contextlib.contextmanager
+def _containers_alone() -> Iterator[None]:
+    """FFmpeg goes by content: playlists under a video's name would make it open other files, or addresses."""
+    before = os.environ.get(OPTIONS)
+    os.environ[OPTIONS] = f"protocol_whitelist;file|format_whitelist;{CONTAINERS}"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[OPTIONS]
+        else:
+            os.environ[OPTIONS] = before
 
 
 def _size(path: Path) -> int:
