@@ -25,10 +25,17 @@ from gaitreid.reid.select import select
 TAKES = "walks"  # what the description of such a model says that it takes
 
 
-def is_of_walks(work: Work, name: str, folder: Path | None = None) -> bool:
-    """Whether a model takes whole walks: one of this folder or name if it is there, else the kind that it would be."""
-    description = read_description(folder or work.model(name))
-    return description.get("takes") == TAKES if description else name in plugins.names("walk")
+def is_of_walks(work: Work, name: str | None, model: str, folder: Path | None = None) -> bool:
+    """Whether the model in force takes whole walks: that of a folder or a name if it is there, else the one to be trained.
+
+    Args:
+        model: what is trained where the name is no model's.
+    """
+    description = read_description(folder or work.model(name or model))
+    if description:
+        return bool(description.get("takes") == TAKES)
+    known = name is not None and (name in plugins.names("encoder") or name in plugins.names("walk"))
+    return (name if known else model) in plugins.names("walk")
 
 
 def train(work: Work, config: Config, name: str, console: Console, *, resume: bool = False, overwrite: bool = False) -> Path:
@@ -147,12 +154,11 @@ def _run(
     encoder = _build(description)
     where = device(config.device)
     place = {subject: k for k, subject in enumerate(description["subjects"])}
-    subject = np.array([place[s] for s in walks.subject[rows].tolist()])
+    subject = np.array([place.get(s, -1) for s in walks.subject[rows].tolist()])
     done = f", going on after step {min(state['epoch'] * config.walks.every, config.walks.iterations)}" if state else ""
-    console.say(
-        f"train: '{name}' on {len(rows)} walks of {len(place)} people, {config.walks.iterations} steps of "
-        f"{min(config.walks.people, len(place))} people x {config.walks.walks} walks, {where}{done}"
-    )
+    steps_are = f"{config.walks.iterations} steps of {min(config.walks.people, len(place))} people x {config.walks.walks} walks"
+    how = steps_are if any(True for _ in encoder.parameters()) else "in one go"
+    console.say(f"train: '{name}' on {len(rows)} walks of {len(place)} people, {how}, {where}{done}")
     began = time.monotonic()
     passes = steps(encoder, Packed(walks, where), rows, subject, config.walks, where, config.seed, state)
     loss = follow(folder, passes, rounds(config.walks), state, console, writes=is_first())
@@ -163,11 +169,13 @@ def _run(
 
 
 def _chosen(walks: Walks, config: Config) -> IntArray:
-    """Walks of known people to train on, by `train.subjects` and `train.select`, that have what the model takes."""
+    """Walks to train on, by `train.subjects` and `train.select`, that have what the model takes; labels too if it needs them."""
     options = getattr(config, plugins.section(config.train.model), None)
-    rows = _usable(walks, _made(config.train.model, ("1", "2"), options).needs, config.train.model)
+    model = _made(config.train.model, ("1", "2"), options)
+    rows = _usable(walks, model.needs, config.train.model)
+    subjects = config.train.subjects
     named = np.array(
-        [s != "" and (not config.train.subjects or is_named(s, config.train.subjects)) for s in walks.subject.tolist()]
+        [is_named(s, subjects) if subjects else s != "" or not model.supervised for s in walks.subject.tolist()], dtype=np.bool_
     )
     rows = np.intersect1d(rows[named[rows]], select(walks, config.train.select or ""))
     if not len(rows):
@@ -200,7 +208,7 @@ def _description(work: Work, config: Config, walks: Walks, rows: IntArray) -> di
         "train": {"subjects": config.train.subjects, "select": config.train.select},
         "seed": config.seed,
         "packed": {"config": facts["config"], "made_from": facts["made_from"]},
-        "subjects": sorted(set(walks.subject[rows].tolist())),
+        "subjects": sorted(set(walks.subject[rows].tolist()) - {""}),
     }
 
 

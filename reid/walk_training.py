@@ -32,19 +32,19 @@ def train(
 
     Args:
         encoder: fulfils `gaitreid.reid.walks.WalkEncoder`.
-        rows, subject: the walks that are trained on (W,), and whose they are, as numbers from 0.
+        rows, subject: the walks that are trained on (W,), and whose they are, as numbers from 0; -1 is unknown.
         state: a snapshot to go on from.
 
     Yields:
         Number of the round from 1, the last step and the mean of each loss over the round, and a function that gives a snapshot.
     """
     encoder.to(device).train()
-    sampler = Sampler(packed.start[rows], packed.length[rows], subject, config, seed)
     encoder.prepare((packed.walk(int(row)), int(who)) for row, who in zip(rows, subject, strict=True))
     parameters = list(encoder.parameters())
     if not parameters:
         yield 1, {"loss": 0.0}, lambda: {"encoder": encoder.state_dict(), "optimiser": {}, "epoch": 1}
         return
+    sampler = Sampler(packed.start[rows], packed.length[rows], subject, config, seed)
     optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     done = 0
     if state:

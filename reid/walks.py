@@ -78,10 +78,12 @@ class WalkEncoder(Protocol):
     Attributes:
         needs: what a walk must have: `silhouettes`, `keypoints` or both.
         parts: stretches of equal length that a vector has, each compared by itself.
+        supervised: whether it needs labels.
     """
 
     needs: tuple[str, ...]
     parts: int
+    supervised: bool
 
     def prepare(self, walks: Iterator[tuple[Clips, int]]) -> None:
         """Take what it needs, once, before training, from all training walks: each whole (B is 1), and its subject's number."""

@@ -123,6 +123,7 @@ class GaitGl(nn.Module):
     """
 
     needs: tuple[str, ...] = ("silhouettes",)
+    supervised = True
 
     def __init__(self, subjects: tuple[str, ...], config: GaitGlConfig | None = None) -> None:
         super().__init__()

@@ -21,6 +21,7 @@ class Gei(nn.Module):
 
     needs: tuple[str, ...] = ("silhouettes",)
     parts = 1
+    supervised = False
 
     def __init__(self, subjects: tuple[str, ...], config: GeiConfig | None = None) -> None:
         super().__init__()
@@ -58,6 +59,7 @@ class GeiLda(Gei):
     The directions are one fewer than the people who are learnt from; those that the images do not have are zero.
     """
 
+    supervised = True
     mean: Tensor
     directions: Tensor
 

@@ -46,6 +46,7 @@ class Skeleton(nn.Module):
     """
 
     needs: tuple[str, ...] = ("keypoints",)
+    supervised = True
     parts = len(PARTS)
 
     def __init__(self, subjects: tuple[str, ...], config: SkeletonConfig | None = None) -> None:

@@ -39,7 +39,7 @@ from gaitreid.pipeline.session import Session
 from gaitreid.pipeline.synth import SynthConfig
 from gaitreid.pipeline.synth import synth as render
 from gaitreid.pipeline.work import Work
-from gaitreid.reid.config import MatchConfig, WalksConfig
+from gaitreid.reid.config import GaitTakeConfig, MatchConfig, WalksConfig
 from gaitreid.reid.encoders.gaitgl import GaitGl
 from gaitreid.reid.encoders.gaittake import GaitTake
 from gaitreid.reid.encoders.skeleton import Skeleton
@@ -160,6 +160,7 @@ def costs(options: argparse.Namespace) -> Row:
         "plain": PlainGaitGl(len(SUBJECTS)),
         "gaitgl": GaitGl(SUBJECTS),
         "gaittake": GaitTake(SUBJECTS),
+        "gaittake, lta": GaitTake(SUBJECTS, GaitTakeConfig(lta=True)),  # the same frames as GaitGL after the stem
         "skeleton": Skeleton(SUBJECTS),
     }
 
@@ -194,8 +195,8 @@ def costs(options: argparse.Namespace) -> Row:
     step = seconds["training"]["gaitgl"] / options.clips
     print(f"\nseconds of processor time, {options.clips} clips of {FRAMES} frames, {torch.get_num_threads()} threads")
     for kind in seconds:
-        print(f"  {kind:10}" + "".join(f"{name:>10} {s:7.3f}" for name, s in seconds[kind].items()))
-        print(f"  {'to plain':10}" + "".join(f"{name:>10} {r:7.3f}" for name, r in ratio[kind].items()))
+        print(f"  {kind:10}" + "".join(f"{name:>14} {s:7.3f}" for name, s in seconds[kind].items()))
+        print(f"  {'to plain':10}" + "".join(f"{name:>14} {r:7.3f}" for name, r in ratio[kind].items()))
     print(f"  loader     {loader:.5f} s a clip, GaitGL's training step {step:.3f} s a clip: {step / loader:.0f} times as long")
     return {"costs": seconds, "cost_ratio": ratio, "loader_seconds_a_clip": loader, "step_seconds_a_clip": step}
 

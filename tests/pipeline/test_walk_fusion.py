@@ -1,6 +1,7 @@
 """Silhouettes and skeletons of the same walks, alone and fused, as a user compares them."""
 
 import json
+from pathlib import Path
 
 import made_walks
 import numpy as np
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 from gaitreid.cli import app
 from gaitreid.pipeline import store
 from gaitreid.pipeline.work import Work
-from gaitreid.pose.errors import UsageError
+from gaitreid.pose.errors import EmptyError, UsageError
 from gaitreid.pose.records import Silhouettes, Track2D
 from gaitreid.pose.skeleton import COCO17
 from gaitreid.reid.records import Embeddings
@@ -104,6 +105,19 @@ def test_skeletons_and_silhouettes_are_fused(work: Work, metric: str) -> None:
     assert metrics["model"] == "skeleton+gei"
     assert metrics["probes"] == 6
     assert metrics["rank1"] == 1.0
+
+
+def test_energy_images_need_no_labels(tmp_path: Path) -> None:
+    for stem in ("a", "b"):
+        masks = Silhouettes(frame=np.arange(14), mask=made_walks.masks(14, 6.0, 8.0, len(stem)).astype(np.uint8) * 255)
+        store.write(
+            Work(tmp_path).silhouettes(stem), "silhouettes", {"/tracks/000001": masks}, {"config": "{}", "made_from": stem}
+        )
+    assert "'gei' on 2 walks of 0 people, in one go" in here("train", "--work", tmp_path, "--model", "gei", *SETTINGS)
+    here("encode", "--work", tmp_path, "--name", "gei", *SETTINGS)
+    assert embeddings(Work(tmp_path), "gei").vector.shape == (2, 64 * 44)
+    with pytest.raises(EmptyError, match="give them labels"):
+        here("train", "--work", tmp_path, "--model", "gei-lda", *SETTINGS)
 
 
 def test_a_model_that_is_not_there_is_named(work: Work) -> None:
