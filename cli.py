@@ -192,7 +192,9 @@ def train(
     common: Common,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Kind of encoder (see `gaitreid plugins`); or lifter, or matching (its library)."),
+        typer.Option(
+            "--model", help="Kind of encoder (see `gaitreid plugins`); or lifter, matching (its library), silhouette-rcnn."
+        ),
     ] = None,
     name: NameOption = None,
     epochs: EpochsOption = None,
@@ -208,7 +210,7 @@ def train(
     walks in 3D instead: --set 'lifter.motions=[FILE.npz]' names them, made-up walkers come by themselves.
     """
     given = {"train.model": model, "train.epochs": epochs, "lifter.epochs": epochs, "train.subjects": subjects}
-    session = _session(common, {**given, "walks.iterations": iterations})
+    session = _session(common, {**given, "walks.iterations": iterations, "silhouette_rcnn.iterations": iterations})
     if dry_run:
         session.plan("train", name=name, overwrite=overwrite)
     else:
