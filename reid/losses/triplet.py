@@ -17,7 +17,8 @@ def triplet_loss(embedding: Tensor, subject: Tensor, kind: Kind, margin: float) 
     all: [m + d_ap - d_an]+ of every triplet, the mean over those above 0 (Hermans et al., 2017, "batch all").
     hard: the farthest positive and the nearest negative of every anchor, the mean over anchors ("batch hard").
     adaptive: [m + sum_p w_p d_ap - sum_n w_n d_an]+ (GaitTAKE, eq. 11), w_p the softmax of d_ap over the anchor's positives, w_n
-    that of -d_an over its negatives (Ristani and Tomasi, CVPR 2018); the mean over anchors.
+    that of -d_an over its negatives (Ristani and Tomasi, CVPR 2018); the mean over anchors. Weights have no gradient: with one, a
+    negative that is far away would be drawn nearer, since it makes the near ones weigh less.
 
     An anchor is no positive of its own. Anchors without a positive or without a negative do not count.
 
@@ -46,7 +47,8 @@ def triplet_loss(embedding: Tensor, subject: Tensor, kind: Kind, margin: float) 
 def _weighted(distance: Tensor, towards: Tensor, among: Tensor) -> Tensor:
     """Distances weighted by the softmax of `towards` over those that are `among`: (P, B, B) -> (P, B)."""
     some = among | ~among.any(dim=1, keepdim=True)  # a row of nothing would be NaN
-    return (torch.softmax(towards.masked_fill(~some, -torch.inf), dim=2) * distance).sum(dim=2)
+    weights = torch.softmax(towards.detach().masked_fill(~some, -torch.inf), dim=2)
+    return (weights * distance).sum(dim=2)
 
 
 def _every(distance: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:

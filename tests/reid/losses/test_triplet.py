@@ -30,7 +30,7 @@ def oracle(embedding, subject, kind):
             elif kind == "hard":
                 costs.append(torch.relu(MARGIN + ap.max() - an.min()))
             else:
-                wp, wn = ap.exp() / ap.exp().sum(), (-an).exp() / (-an).exp().sum()
+                wp, wn = (ap.exp() / ap.exp().sum()).detach(), ((-an).exp() / (-an).exp().sum()).detach()
                 costs.append(torch.relu(MARGIN + (wp * ap).sum() - (wn * an).sum()))
         cost = torch.stack(costs)
         losses.append(cost[cost > 0].mean() if kind == "all" and (cost > 0).any() else cost.mean())
@@ -100,3 +100,14 @@ def test_copies_of_one_clip_have_a_gradient(kind):
 def test_the_hardest_cost_more_than_those_weighed():
     embedding, subject = made(strips=1, people=2, each=4)
     assert triplet_loss(embedding, subject, "adaptive", 9.0) < triplet_loss(embedding, subject, "hard", 9.0)
+
+
+@pytest.mark.parametrize("kind", ["adaptive", "all", "hard"])
+def test_a_step_draws_no_negative_nearer(kind):
+    place = torch.tensor([0.0, 1.0, 3.0, 5.0, 9.0])  # two of one person, and others farther and farther to their right
+    embedding = torch.stack([place, torch.zeros(5)], dim=1)[None].requires_grad_()
+    triplet_loss(embedding, torch.tensor([0, 0, 1, 2, 3]), kind, 99.0).backward()
+    assert embedding.grad is not None
+    towards = -embedding.grad[0, 2:, 0]
+    assert (towards >= 0).all()
+    assert towards[0] > 0
