@@ -16,6 +16,7 @@ from gaitreid.pipeline.rates import MODEL, Rates
 from gaitreid.pipeline.shipped import NAME as SHIPPED
 from gaitreid.pipeline.status import SHOWN, Item, Status, survey
 from gaitreid.pipeline.train import is_trained
+from gaitreid.pipeline.walk_models import is_of_walks
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import UsageError
 
@@ -83,7 +84,7 @@ def plan(work: Work, config: Config, asked: Asked) -> list[Step]:
         UsageError: a path does not exist; or the model takes whole walks, of which nothing is foreseen.
         EmptyError: there is no video in these folders.
     """
-    if read_description(asked.encoder or work.model(asked.name or config.train.model)).get("takes") == "walks":
+    if is_of_walks(work, asked.name, config.train.model, asked.encoder):
         raise UsageError("--dry-run: models of whole walks are not foreseen: `gaitreid status` says what is there")
     stages = STAGES[asked.command]
     named = _videos(asked)

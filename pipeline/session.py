@@ -238,7 +238,7 @@ class Session:
         """Whether the model in force takes whole walks."""
         from gaitreid.pipeline.walk_models import is_of_walks
 
-        return is_of_walks(self.work, name or self.config.train.model, encoder)
+        return is_of_walks(self.work, name, self.config.train.model, encoder)
 
     def _encode_walks(self, name: str | None, encoder: Path | None) -> Path:
         """Whole walks to vectors, by a model that is trained first where there is none of this name."""

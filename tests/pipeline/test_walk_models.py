@@ -91,6 +91,13 @@ def test_training_goes_on_where_it_was_cut_off(work: Work) -> None:
     assert "without silhouettes" not in here("encode", "--name", "whole", *SMALL)
 
 
+def test_a_name_of_one_s_own_is_a_model_of_the_kind_to_be_trained(work: Work) -> None:
+    said = here("encode", "--name", "mine", "--set", "train.model=gaitgl", *SMALL)
+    assert "train: 'mine' on 12 walks" in said
+    assert "encode: 12 walks" in said
+    assert read_description(work.model("mine"))["model"] == "gaitgl"
+
+
 def test_some_people_and_walks_are_trained_on(work: Work) -> None:
     here("train", "--model", "gaitgl", *SMALL, "--subjects", "001,003", "--set", "train.select=nm")
     assert read_description(work.model("gaitgl"))["subjects"] == ["001", "003"]
@@ -117,6 +124,7 @@ def test_a_model_of_another_folder_encodes_here(work: Work, tmp_path: Path) -> N
         (["recognise", "--name", "gaitgl", "--train", "nm", "--test", "cl"], "takes whole walks"),
         (["match", "--protocol", "cme", "--name", "gaitgl"], "takes whole walks: take lt or cross-view"),
         (["train", "--model", "gaitlg"], "did you mean 'gaitgl'"),
+        (["train", "--model", "gaitgl", "--dry-run"], "models of whole walks are not foreseen"),
     ],
 )
 def test_what_it_cannot_do_it_says(work: Work, arguments: list[str], message: str) -> None:
