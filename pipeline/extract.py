@@ -207,17 +207,15 @@ def known(job: Job, index: Index | None = None) -> Outcome | None:
     """Of a video whose file is up to date; None where there is work to do.
 
     Args:
-        index: of the work folder, by which a video that has the size and time of change that it had is not read again.
+        index: of the work folder, by which files that are as they were need not be opened. Videos are hashed in any case.
     """
     target = job.work.pose2d(job.stem)
     look: Look = (lambda path, schema: index.known(path, schema).facts) if index else store.attributes
-    if job.overwrite or not (found := _facts(target, "pose2d", look)):
+    if job.overwrite or not _facts(target, "pose2d", look):
         return None
     try:
         _check(job)
-        video = job.video.resolve()
-        digest = index.of_video(video, target, found) if index else _digest(video)
-        return _kept(job, digest, look)
+        return _kept(job, _digest(job.video), look)
     except ItemError:
         return None  # whoever does the work says so
 
