@@ -18,6 +18,7 @@ from gaitreid.pipeline.work import Work, is_current, provenance
 from gaitreid.pose.arrays import FloatArray, specs
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.skeleton import Skeleton, mapping
+from gaitreid.reid.config import EncodeConfig
 from gaitreid.reid.records import Embeddings, Sequences, Tracks
 from gaitreid.reid.whiten import Moments
 
@@ -42,7 +43,7 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
     window = vectors(
         encoder, sequences.xyz, sequences.start, sequences.length, config.encode.form, config.encode.batch, device(config.device)
     )
-    power = config.encode.whiten if config.encode.form == "mean" else 0.0
+    power = whitening(config.encode, encoder)
     if power:
         window = whiten(window, moments, power)
     columns = {field: getattr(sequences, field) for field, _ in specs(Tracks)}
@@ -63,6 +64,11 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
     console.item("encode", name, "done", "", time.monotonic() - began, work.sequences.stat().st_size, frames)
     console.say(f"encode: {len(window)} windows, {len(embeddings.vector)} tracks, {window.shape[1]} numbers each, by '{name}'")
     return target
+
+
+def whitening(config: EncodeConfig, encoder: Any) -> float:
+    """How far an encoder's vectors are whitened: those of form sc are not, nor those that LDA has scaled already."""
+    return 0.0 if config.form != "mean" or getattr(encoder, "whitened", False) else config.whiten
 
 
 def prepared(work: Work, name: str) -> tuple[Any, Moments, Sequences]:
@@ -100,6 +106,7 @@ def adopt(work: Work, source: Path, name: str) -> None:
     if not (source / WEIGHTS).exists():
         raise UsageError(f"--encoder {source}: holds no {WEIGHTS}: name a folder models/NAME")
     for file in (DESCRIPTION, LOG, WEIGHTS):  # the weights last: they make it a model
-        if (source / file).exists():
-            with replacing(work.model(name) / file) as temporary:
+        target = work.model(name) / file
+        if (source / file).exists() and not (target.exists() and sha256(target) == sha256(source / file)):
+            with replacing(target) as temporary:
                 shutil.copyfile(source / file, temporary)

@@ -1,6 +1,5 @@
 """Tracks in 2D for other tools: OpenPose, AlphaPose, COCO, MMPose, SLEAP. What each format keeps is in docs/keypoints.md."""
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from gaitreid.pipeline import store
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.files import write_text
+from gaitreid.pipeline.files import replacing_folder, write_text
 from gaitreid.pipeline.work import Work
 from gaitreid.pose import keypoint_writing
 from gaitreid.pose.errors import EmptyError, UsageError
@@ -86,14 +85,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """
     if folder.exists():
         raise UsageError(f"{folder} is there already: remove it, or name another folder")
-    unfinished = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
-    unfinished.mkdir(parents=True)
-    try:
+    with replacing_folder(folder) as unfinished:
         yield unfinished
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _videos(work: Work, stems: list[str], wanted: Skeleton | None) -> Iterator[Video]:

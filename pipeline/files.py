@@ -33,18 +33,48 @@ def replacing(path: Path, *, private: bool = True) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        make_folder(path.parent, private=private)
-        _sweep(path)
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666))
-        yield temporary
-        if private:
-            temporary.chmod(0o600)  # some writers put a file of their own in its place
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        if shutil.disk_usage(path.parent).free < FULL:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        with full_disk_told(path):
+            make_folder(path.parent, private=private)
+            _sweep(path)
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666))
+            yield temporary
+            if private:
+                temporary.chmod(0o600)  # some writers put a file of their own in its place
+            _sync_file(temporary)
+            temporary.replace(path)
+            sync_folder(path.parent)
+    finally:
+        for left in path.parent.glob(f"{glob.escape(temporary.name)}*"):
+            left.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `folder`, which is not there yet, when the block ends well; it goes by the umask.
+
+    Raises:
+        FullError: the disk is full, or the quota is spent.
+    """
+    unfinished = folder.with_name(f".{folder.name}.tmp")
+    try:
+        with full_disk_told(folder):
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
+            make_folder(unfinished, private=False)
+            yield unfinished
+            for file in unfinished.iterdir():
+                _sync_file(file)
+            sync_folder(unfinished)
+            unfinished.rename(folder)
+            sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def full_disk_told(path: Path) -> Iterator[None]:
+    """What is raised where the disk is full becomes a FullError that names what could not be written."""
+    try:
+        yield
     except GaitReidError:
         raise
     except Exception as error:
@@ -54,9 +84,6 @@ def replacing(path: Path, *, private: bool = True) -> Iterator[Path]:
                 "and the same command goes on from here"
             ) from error
         raise
-    finally:
-        for left in path.parent.glob(f"{glob.escape(temporary.name)}*"):
-            left.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path, *, private: bool = True) -> None:
@@ -67,7 +94,7 @@ def make_folder(folder: Path, *, private: bool = True) -> None:
     """
     for place in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
         place.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
-        _sync_folder(place.parent)
+        sync_folder(place.parent)
 
 
 def left_over(root: Path) -> list[Path]:
@@ -121,12 +148,20 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """See that what was put into a folder, or renamed in it, is on the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    if shutil.disk_usage(path.parent).free < FULL:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _is_full(error: BaseException, folder: Path) -> bool:

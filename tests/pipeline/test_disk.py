@@ -144,7 +144,7 @@ def test_a_run_stops_at_the_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_folders_are_on_the_disk_before_what_is_put_into_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
-    monkeypatch.setattr(files, "_sync_folder", lambda folder: synced.append(folder.name))
+    monkeypatch.setattr(files, "sync_folder", lambda folder: synced.append(folder.name))
     make_folder(tmp_path / "a/b/c")
     assert synced == [tmp_path.name, "a", "b"]
 
