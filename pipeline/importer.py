@@ -65,11 +65,13 @@ def bring_in(work: Work, format_: str, paths: list[Path], console: Console) -> S
                 seen, whole = _write(work, format_, recording)
                 summary.done.append(recording.stem)
                 dropped, frames = dropped + seen - whole, frames + seen
+                console.item("import", recording.stem, "done", frames=seen)
             except FullError:
                 raise
             except (OSError, UnicodeDecodeError, GaitReidError) as error:
                 summary.failed.append(Failure(recording.stem, "unreadable", str(error)))
                 console.error(f"import: {recording.stem}: unreadable: {error}")
+                console.item("import", recording.stem, "failed", "unreadable")
             progress(count)
     if not summary.done:
         raise EmptyError(f"import: none of {len(recordings)} recordings could be read")

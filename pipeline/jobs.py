@@ -152,7 +152,7 @@ def _ended(
         elif lost:
             yield lost(item, result)
         else:
-            raise ItemError(result.reason, f"{item}: {result.message}")
+            raise ItemError(result.reason, f"{getattr(item, 'stem', item)}: {result.message}")
 
 
 def _result(future: "Future[Any]") -> Any:

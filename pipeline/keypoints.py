@@ -83,11 +83,13 @@ def bring_in(
                 if isinstance(result, ItemError):
                     summary.failed.append(Failure(stem, result.reason, str(result)))
                     console.error(f"import: {stem}: {result.reason}: {result}")
+                    console.item("import", stem, "failed", result.reason)
                     continue
                 clip, found = result
                 guessed += fps is None and clip.fps is None
                 tracks += len(found.tracks)
                 console.say(f"{stem}  {_line(clip, found)}")
+                console.item("import", stem, *(("done", "") if found.tracks else ("failed", "no-track")))
                 if found.tracks:
                     summary.done.append(stem)
                 else:

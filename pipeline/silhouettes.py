@@ -74,6 +74,7 @@ def bring_in(work: Work, paths: list[Path], labeller: Labeller, console: Console
             else:
                 summary.done.append(outcome.stem)
                 console.detail(f"{outcome.stem}  {outcome.line}")
+            console.item("import", outcome.stem, "failed" if outcome.reason else "done", outcome.reason)
             progress(count)
     if not summary.done:
         raise EmptyError(f"import: none of {len(tasks)} folders held a silhouette")
