@@ -392,19 +392,21 @@ class Session:
         if live is not None:
             follow(live, recogniser, naming, self.console)
             return Summary()
-        return identify(
-            self.work,
-            videos,
-            recogniser,
-            naming,
-            self.console,
-            folder=out or self.work.root / "identified",
-            gallery=path,
-            jobs=self.jobs,
-            overlays=overlays,
-            watch=watch,
-            stop_after=stop_after,
-        )
+        folder = out or self.work.root / "identified"
+        with writing(folder):
+            return identify(
+                self.work,
+                videos,
+                recogniser,
+                naming,
+                self.console,
+                folder=folder,
+                gallery=path,
+                jobs=self.jobs,
+                overlays=overlays,
+                watch=watch,
+                stop_after=stop_after,
+            )
 
     def list_gallery(self, gallery: Path | None, rate: float) -> None:
         """Who is in a gallery."""
