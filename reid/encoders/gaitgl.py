@@ -31,7 +31,7 @@ class GlobalLocal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See class."""
-        whole, local = leaky_relu(self.whole(x), SLOPE), leaky_relu(self._strips(x), SLOPE)
+        whole, local = (leaky_relu(y, SLOPE, inplace=True) for y in (self.whole(x), self._strips(x)))
         return torch.cat([whole, local], dim=3) if self.upon else whole + local
 
     def _strips(self, x: Tensor) -> Tensor:
@@ -54,7 +54,10 @@ class Maps(nn.Module):
         super().__init__()
         first, *widths = config.channels
         self.shrink = config.shrink
-        stem = [(nn.Conv3d(first if k else 1, first, 3, padding=1, bias=False), nn.LeakyReLU(SLOPE)) for k in range(config.stem)]
+        stem = [
+            (nn.Conv3d(first if k else 1, first, 3, padding=1, bias=False), nn.LeakyReLU(SLOPE, inplace=True))
+            for k in range(config.stem)
+        ]
         self.stem = nn.Sequential(*[module for pair in stem for module in pair])
         self.aggregate = nn.Conv3d(first, first, (TRIPLE, 1, 1), (TRIPLE, 1, 1), bias=False) if config.lta else None
         self.stages = nn.ModuleList()
@@ -82,7 +85,7 @@ class Maps(nn.Module):
             x = x.repeat(1, 1, -(-TRIPLE // x.shape[2]), 1, 1)
         x = self.stem(x)
         if self.aggregate:
-            x = leaky_relu(self.aggregate(x), SLOPE)
+            x = leaky_relu(self.aggregate(x), SLOPE, inplace=True)
         for k, stage in enumerate(self.stages):
             x = stage(x)
             if not k:
@@ -148,7 +151,7 @@ class GaitGl(nn.Module):
 
     def pooled(self, maps: Tensor) -> Tensor:
         """Maps over time and width: (B, C, T, H, W) -> (B, C, H)."""
-        pooled: Tensor = self.gem(maps.amax(dim=2))
+        pooled: Tensor = self.gem(maps.max(dim=2).values)
         return pooled
 
     def embed(self, features: Tensor, clips: Clips) -> Tensor:
