@@ -1,5 +1,6 @@
 """Locks, held by real other processes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -56,6 +57,8 @@ def test_a_second_run_is_told_who_writes_and_a_kill_lets_go(tmp_path: Path, othe
     assert [holder.pid for holder in holders(tmp_path)] == [process.pid]
     result = CliRunner().invoke(app, ["lift", "--work", str(tmp_path)])
     assert isinstance(result.exception, UsageError)  # exit code 2
+    looked = CliRunner().invoke(app, ["status", "--work", str(tmp_path), "--json"])  # who only looks takes no lock
+    assert [holder["pid"] for holder in json.loads(looked.stdout)["writing"]] == [process.pid]
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert (tmp_path / ".lock").exists()  # but nobody holds it
