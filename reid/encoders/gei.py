@@ -33,7 +33,9 @@ class Gei(nn.Module):
     def trunk(self, clips: Clips) -> Tensor:
         """See `WalkEncoder`: (B, pixels)."""
         silhouettes = clips.silhouettes
-        counted = whole_cycles(silhouettes) if self.config.frames == "cycles" else (silhouettes > 0).any(dim=(2, 3))
+        counted = (silhouettes > 0).any(dim=3).any(dim=2)
+        if self.config.frames == "cycles":
+            counted &= whole_cycles(silhouettes)
         shown = silhouettes[:, :, HALF:] if self.config.rows == "lower" else silhouettes
         total = torch.einsum("bt,btp->bp", counted.to(shown.dtype), shown.flatten(2))
         return total / counted.sum(dim=1, keepdim=True).clamp_min(1)

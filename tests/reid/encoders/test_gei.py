@@ -28,6 +28,8 @@ def test_it_is_the_mean_of_the_silhouettes_that_there_are() -> None:
     found = Gei(SUBJECTS).vectors(clips(masks))
     np.testing.assert_allclose(found[0], masks[0].mean(axis=0).ravel(), atol=1e-6)
     np.testing.assert_allclose(found[1], masks[1, [0, 1, 4, 5]].mean(axis=0).ravel(), atol=1e-6)
+    by_cycles = Gei(SUBJECTS, GeiConfig(frames="cycles")).vectors(clips(masks))  # too short for one
+    torch.testing.assert_close(by_cycles, found)
     lower = Gei(SUBJECTS, GeiConfig(rows="lower")).vectors(clips(masks))
     np.testing.assert_array_equal(lower, found.view(2, 64, 44)[:, 32:].flatten(1))
 
