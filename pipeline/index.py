@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gaitreid.pipeline import store
+from gaitreid.pipeline.bounds import read_bytes
 from gaitreid.pipeline.files import sha256, write_text
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import FormatError
@@ -119,14 +120,14 @@ class Index:
 
     def _load(self) -> None:
         try:
-            found = json.loads((self.root / NAME).read_text(encoding="utf-8"))
+            found = json.loads(read_bytes(self.root / NAME))
             if found["format"] != FORMAT:
                 return
             configs = [{"config": str(text)} for text in found["configs"]]
             for name, (size, changed, digest, config, facts) in found["files"].items():
                 self._files[name] = ((size, changed), Known(digest, configs[config] | facts))
             self._videos = {name: ((size, changed), digest) for name, (size, changed, digest) in found["videos"].items()}
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+        except (FormatError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             self._files, self._videos = {}, {}  # not there, or not whole: everything is looked at
 
 

@@ -5,12 +5,15 @@ version, so lines that do not say what is needed are passed over.
 """
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gaitreid.pipeline.bounds import read_bytes
 from gaitreid.pipeline.work import Work
+from gaitreid.pose.errors import FormatError
 
 # On one core, with the default settings: seconds a frame of a track, and bytes a frame of what the stage writes. For train a
 # frame counts once for every window that it is in, and once for every epoch.
@@ -73,14 +76,14 @@ def _lines(folder: Path) -> Iterator[dict[str, Any]]:
     """Notes of items that were done."""
     for path in sorted(folder.glob("run*.jsonl")):
         try:
-            texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
+            texts = read_bytes(path).decode("utf-8", "replace").splitlines()
+        except FormatError:
             continue
         for text in texts:
             try:
                 line = json.loads(text)
-                if line["state"] == "done":
-                    numbers = {key: float(line[key]) for key in ("seconds", "frames", "bytes")}
+                numbers = {key: float(line[key]) for key in ("seconds", "frames", "bytes")}
+                if line["state"] == "done" and all(0 <= number < math.inf for number in numbers.values()):
                     yield {"stage": str(line["stage"]), **numbers}
-            except (ValueError, KeyError, TypeError, RecursionError):
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 continue

@@ -93,7 +93,14 @@ def test_estimates_rest_on_earlier_runs(project: Path) -> None:
     work = Work(project / "work")
     assert Rates(work).seconds("extract", 100) == 100 * SECONDS["extract"]
     line = {"stage": "extract", "item": "a", "state": "done", "seconds": 30.0, "frames": 100, "bytes": 50_000}
-    lines = [line, {**line, "state": "failed", "seconds": 1e9}, {**line, "seconds": "many"}, {"stage": 3}, line]
+    lines = [
+        line,
+        {**line, "state": "failed", "seconds": 1e9},
+        {**line, "seconds": "many"},
+        {"stage": 3},
+        line,
+        {**line, "frames": 10**400},
+    ]
     (work.root / "logs").mkdir()
     (work.root / "logs/run.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"stage": "extr')  # cut off
     (work.root / "logs/run.1.jsonl").write_bytes(json.dumps({**line, "seconds": 60.0}).encode() + b"\n\xff\xfe")
