@@ -217,17 +217,20 @@ def _line(metrics: dict[str, object]) -> str:
 
 def _notes(work: Work, embeddings: Embeddings, matches: Matches) -> Iterator[str]:
     """What a reader must know to trust the figures."""
-    description = _description(work, embeddings.encoder)
     probes = set(matches.subject.tolist()) - {""}
-    shared = sorted(probes & set(description.get("subjects", [])))
-    if shared:
-        kind = "labelled walks" if description.get("takes") == "walks" else "unlabelled windows"
-        if section(description["model"]) == "supervised":
-            kind = "labelled windows"
-        yield (
-            f"the encoder was trained on {kind} of {len(shared)} of the {len(probes)} probe subjects: "
-            "for people it has never seen figures may be lower"
-        )
+    encoders = [embeddings.encoder] if work.model(embeddings.encoder).exists() else embeddings.encoder.split("+")  # fused ones
+    for name in encoders:
+        description = _description(work, name)
+        shared = sorted(probes & set(description.get("subjects", [])))
+        if shared:
+            kind = "labelled walks" if description.get("takes") == "walks" else "unlabelled windows"
+            if section(description["model"]) == "supervised":
+                kind = "labelled windows"
+            which = f"encoder '{name}'" if len(encoders) > 1 else "encoder"
+            yield (
+                f"the {which} was trained on {kind} of {len(shared)} of the {len(probes)} probe subjects: "
+                "for people it has never seen figures may be lower"
+            )
     config, ranking = matches.config, matches.ranking
     if config.exclude != "same-recording":
         track = item_tracks(embeddings, config.unit)

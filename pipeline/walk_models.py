@@ -89,8 +89,9 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
     walks = store.read(work.walks, "walks", Walks, "/walks")
     rows = _usable(walks, encoder.needs, name)
     where = device(config.device)
-    vector = vectors(encoder, Packed(walks, where), rows, where)
-    ends = walks.start[rows, None] + np.stack([np.zeros_like(rows), walks.length[rows] - 1], axis=1)
+    packed = Packed(walks, where)
+    vector = vectors(encoder, packed, rows, where)
+    ends = walks.start[rows, None] + np.stack([np.zeros_like(rows), packed.seen[rows] - 1], axis=1)
     embeddings = Embeddings(
         **{field: getattr(walks, field)[rows] for field, _ in specs(Tracks)},
         window=vector,
@@ -158,7 +159,8 @@ def _run(
     done = f", going on after step {min(state['epoch'] * config.walks.every, config.walks.iterations)}" if state else ""
     steps_are = f"{config.walks.iterations} steps of {min(config.walks.people, len(place))} people x {config.walks.walks} walks"
     how = steps_are if any(True for _ in encoder.parameters()) else "in one go"
-    console.say(f"train: '{name}' on {len(rows)} walks of {len(place)} people, {how}, {where}{done}")
+    whose = f" of {len(place)} people" if encoder.supervised else ""
+    console.say(f"train: '{name}' on {len(rows)} walks{whose}, {how}, {where}{done}")
     began = time.monotonic()
     passes = steps(encoder, Packed(walks, where), rows, subject, config.walks, where, config.seed, state)
     loss = follow(folder, passes, rounds(config.walks), state, console, writes=is_first())
@@ -200,6 +202,7 @@ def _description(work: Work, config: Config, walks: Walks, rows: IntArray) -> di
     """What decides the weights; plain values."""
     facts = store.attributes(work.walks, "walks")
     options = getattr(config, plugins.section(config.train.model), None)
+    learns = _made(config.train.model, ("1", "2"), options).supervised
     return {
         "model": config.train.model,
         "takes": TAKES,
@@ -208,7 +211,7 @@ def _description(work: Work, config: Config, walks: Walks, rows: IntArray) -> di
         "train": {"subjects": config.train.subjects, "select": config.train.select},
         "seed": config.seed,
         "packed": {"config": facts["config"], "made_from": facts["made_from"]},
-        "subjects": sorted(set(walks.subject[rows].tolist()) - {""}),
+        "subjects": sorted(set(walks.subject[rows].tolist())) if learns else [],
     }
 
 

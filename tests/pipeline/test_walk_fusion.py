@@ -70,6 +70,7 @@ def embeddings(work: Work, name: str) -> Embeddings:
 def test_energy_images_need_no_steps(work: Work) -> None:
     out = here("match", "--work", work.root, "--name", "gei", "--probe", "cl", "--gallery", "nm", *SETTINGS)
     assert "encode: 9 walks, 1 x 2816 numbers each, by 'gei'" in out
+    assert "was trained on" not in out  # nothing was learnt
     assert json.loads((work.match("cl", "nm") / "metrics.json").read_text())["rank1"] == 1.0
     here("encode", "--work", work.root, "--name", "gei-lda", *SETTINGS)
     assert embeddings(work, "gei-lda").vector.shape == (9, 2)
@@ -97,6 +98,7 @@ def test_skeletons_and_silhouettes_are_fused(work: Work, metric: str) -> None:
         *SETTINGS,
     )
     assert "fuse: 1 tracks left out" in out
+    assert "the encoder 'skeleton' was trained on labelled walks of 3 of the 3 probe subjects" in out
     fused = embeddings(work, "skeleton+gei")
     assert len(fused.video) == 8
     assert fused.parts == (1 if metric == "cosine" else 5)
@@ -113,7 +115,7 @@ def test_energy_images_need_no_labels(tmp_path: Path) -> None:
         store.write(
             Work(tmp_path).silhouettes(stem), "silhouettes", {"/tracks/000001": masks}, {"config": "{}", "made_from": stem}
         )
-    assert "'gei' on 2 walks of 0 people, in one go" in here("train", "--work", tmp_path, "--model", "gei", *SETTINGS)
+    assert "'gei' on 2 walks, in one go" in here("train", "--work", tmp_path, "--model", "gei", *SETTINGS)
     here("encode", "--work", tmp_path, "--name", "gei", *SETTINGS)
     assert embeddings(Work(tmp_path), "gei").vector.shape == (2, 64 * 44)
     with pytest.raises(EmptyError, match="give them labels"):
