@@ -15,7 +15,7 @@ from gaitreid.pose.skeleton import COCO17
 from gaitreid.reid.config import WalksConfig
 from gaitreid.reid.records import Walks
 
-AT_ONCE = 1024  # frames that are encoded at a time
+AT_ONCE = LONGEST = 720  # frames that are encoded at a time; of a walk no more than the first so many are (as in OpenGait)
 HIPS = COCO17.indices("left_hip", "right_hip")
 
 
@@ -50,6 +50,7 @@ class Packed:
 
     def __init__(self, walks: Walks, device: torch.device) -> None:
         self.start, self.length = walks.start, walks.length
+        self.seen = np.minimum(walks.length, LONGEST)
         self.silhouette = torch.as_tensor(walks.silhouette, device=device)
         self.keypoints = torch.as_tensor(walks.keypoints, device=device)
         self.box = torch.as_tensor(walks.box, device=device)
@@ -61,8 +62,8 @@ class Packed:
         return Clips(self._unpacked(index), self.keypoints[index], self.box[index])
 
     def walk(self, row: int) -> Clips:
-        """One walk, whole: B is 1."""
-        return self.clips(self.start[row] + np.arange(self.length[row])[None])
+        """One walk, as it is encoded: B is 1."""
+        return self.clips(self.start[row] + np.arange(self.seen[row])[None])
 
     def _unpacked(self, index: Tensor) -> Tensor:
         bits = (self.silhouette[index][..., None] >> self.places) & 1
@@ -166,8 +167,8 @@ def usable(walks: Walks, needs: tuple[str, ...]) -> BoolArray:
 
 def whole(packed: Packed, rows: IntArray) -> Iterator[tuple[IntArray, Clips]]:
     """Whole walks, those of one length together and AT_ONCE frames at a time, so that none is padded: their rows, and clips."""
-    for length in np.unique(packed.length[rows]):
-        same = rows[packed.length[rows] == length]
+    for length in np.unique(packed.seen[rows]):
+        same = rows[packed.seen[rows] == length]
         for some in np.array_split(same, -(-len(same) * length // AT_ONCE)):
             if len(some):
                 yield some, packed.clips(packed.start[some][:, None] + np.arange(length))
@@ -175,7 +176,7 @@ def whole(packed: Packed, rows: IntArray) -> Iterator[tuple[IntArray, Clips]]:
 
 @torch.no_grad()
 def encode(encoder: Any, packed: Packed, rows: IntArray, device: torch.device) -> FloatArray:
-    """One vector a walk, from all of its frames.
+    """One vector a walk, from all of its frames, or the first LONGEST.
 
     Args:
         encoder: fulfils `WalkEncoder`.

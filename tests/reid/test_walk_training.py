@@ -127,6 +127,17 @@ def test_what_is_encoded_together_does_not_matter(monkeypatch):
         np.testing.assert_allclose(encoder.vectors(packed.walk(7))[0], together[7], atol=1e-5)
 
 
+def test_of_a_very_long_walk_the_first_frames_count(monkeypatch):
+    encoder: Any = made()
+    monkeypatch.setattr("gaitreid.reid.walks.LONGEST", 25)
+    packed = Packed(WALKS, CPU)
+    assert packed.seen[:4].tolist() == [24, 25, 25, 25]
+    assert packed.length[:4].tolist() == [24, 25, 26, 27]  # training takes clips from all of it
+    with torch.no_grad():
+        first = encoder.eval().vectors(packed.clips(packed.start[3] + np.arange(25)[None]))
+    np.testing.assert_allclose(encode(encoder, packed, ROWS, CPU)[3], first[0], atol=1e-5)
+
+
 class Mean(nn.Module):
     """Without parameters: what `prepare` took."""
 

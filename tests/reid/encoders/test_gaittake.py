@@ -36,7 +36,14 @@ def attention(clip=4, keep=False, inputs=6, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("frames", "clip", "keep", "clips_"), [(12, 4, False, 3), (14, 4, False, 3), (14, 4, True, 4), (3, 4, False, 1)]
+    ("frames", "clip", "keep", "clips_"),
+    [
+        (12, 4, False, 3),
+        (14, 4, False, 3),
+        (14, 4, True, 4),
+        (3, 4, False, 1),
+        *((30, clip, False, 30 // clip) for clip in (1, 3, 5, 6, 10, 30)),
+    ],
 )
 def test_weights_of_every_clip_add_up_to_its_share(frames, clip, keep, clips_):
     weights = attention(clip, keep)(torch.randn(2, 6, frames))
