@@ -14,7 +14,7 @@ import numpy as np
 from gaitreid.pipeline import store
 from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.encode import in_joints
+from gaitreid.pipeline.encode import in_joints, whitening
 from gaitreid.pipeline.extract import Job, decides, extract_one, find_videos, known, lost
 from gaitreid.pipeline.files import sha256
 from gaitreid.pipeline.jobs import Failure, Summary, each
@@ -71,7 +71,7 @@ class Recogniser:
         facts = {key: description[key] for key in ("length", "normalize")}
         self.split: SplitConfig = replace(config.split, **facts, fps=description["fps"] or None)
         self.form = config.encode.form
-        self.power = config.encode.whiten if self.form == "mean" else 0.0
+        self.power = whitening(config.encode, self.encoder)
         self.metric = config.match.metric
         cohort = self.moments.cohort
         if cohort is None or self.form != "mean":

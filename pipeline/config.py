@@ -28,6 +28,7 @@ from gaitreid.reid.config import (
     GaitGlConfig,
     GaitTakeConfig,
     GeiConfig,
+    LdaConfig,
     MatchConfig,
     PackConfig,
     RecogniseConfig,
@@ -61,6 +62,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     cage: CageConfig = field(default_factory=CageConfig)
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
+    lda: LdaConfig = field(default_factory=LdaConfig)
     silhouette_rcnn: SilhouetteRcnnConfig = field(default_factory=SilhouetteRcnnConfig)
     gaitgl: GaitGlConfig = field(default_factory=GaitGlConfig)
     gaittake: GaitTakeConfig = field(default_factory=GaitTakeConfig)

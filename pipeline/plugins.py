@@ -34,6 +34,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "posegait": "gaitreid.reid.encoders.supervised:PoseGait",
         "bones": "gaitreid.reid.encoders.handmade:Bones",
         "joints": "gaitreid.reid.encoders.handmade:Joints",
+        "joints-lda": "gaitreid.reid.encoders.handmade:JointsLda",
         "d13": "gaitreid.reid.encoders.handmade:D13",
         "d16": "gaitreid.reid.encoders.handmade:D16",
     },
@@ -53,6 +54,7 @@ SECTIONS = {
     "lstm": "supervised",
     "lstm-multi": "supervised",
     "posegait": "supervised",
+    "joints-lda": "lda",
     "gei-lda": "gei",
 }
 

@@ -88,6 +88,24 @@ class SupervisedConfig:
 
 
 @dataclass(frozen=True)
+class LdaConfig:
+    """Statistics of joints, carried by LDA to where people are told apart.
+
+    Attributes:
+        dimensions: of a vector, and at most one fewer than the people who are learnt from.
+        shrinkage: of the covariance within people, towards a multiple of the identity.
+    """
+
+    dimensions: int = 24
+    shrinkage: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.dimensions < 1 or not 0 < self.shrinkage <= 1:
+            raise UsageError("lda.dimensions must be 1 or more, lda.shrinkage above 0 and at most 1")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """How an encoder is trained.
 
@@ -337,6 +355,7 @@ class EncodeConfig:
     Attributes:
         form: mean over the frames of a window, or sc: frames concatenated.
         whiten: how far vectors of form mean are whitened by what the model saw in training: 0 not at all (the papers'), 1 fully.
+            Those of `joints-lda` are not: they are carried to where the spread within people is the same in all directions.
         batch: windows at a time.
     """
 

@@ -66,6 +66,8 @@ class Batch:
 class Encoder(Protocol):
     """A torch module that turns windows into features and knows its own training loss.
 
+    One that has no parameters and is supervised learns in one go: `fit` is given what it measured of each track, and whose it is.
+
     Attributes:
         ahead: frames between a window and the later one that it is to predict; 0 if none.
         regularisation: weight of half the squared norm of all parameters, which the training loop adds.

@@ -10,9 +10,10 @@ from torch import Tensor, distributed
 
 from gaitreid.pose.arrays import FloatArray, IntArray
 from gaitreid.reid.config import TrainConfig
-from gaitreid.reid.encode import Batch, gather
+from gaitreid.reid.encode import Batch, gather, pool
 
 Epoch = tuple[int, dict[str, float], Callable[[], dict[str, Any]]]
+MEASURED = 1024  # windows at a time
 
 
 class Windows:
@@ -76,7 +77,8 @@ def train(
 
     Windows of a track stay together and in order, since neighbours are what the contrastive loss learns from; the order of the
     tracks is drawn anew each epoch, from the seed and the epoch's number alone (`config.order` has others). Under torchrun every
-    process takes its part of each batch, and gradients are averaged. An encoder without weights is prepared and yielded once.
+    process takes its part of each batch, and gradients are averaged. An encoder without parameters is prepared or fitted, and
+    yielded once.
 
     Args:
         encoder: fulfils `gaitreid.reid.encode.Encoder`.
@@ -95,6 +97,8 @@ def train(
         config = replace(config, order="windows")  # batches of one person's walk would teach little
     parameters = list(encoder.parameters())
     if not parameters:
+        if encoder.supervised:
+            encoder.fit(*_tracks(encoder, windows))
         yield 1, {"loss": 0.0}, lambda: {"encoder": encoder.state_dict(), "optimiser": {}, "epoch": 1}
         return
     optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
@@ -121,6 +125,15 @@ def train(
                 total[name] = total.get(name, torch.zeros((), device=device)) + value * (len(index) / count)
         losses = {name: float(value) for name, value in total.items()}
         yield epoch, losses, lambda epoch=epoch: _snapshot(encoder, optimiser, epoch)  # type: ignore[misc]
+
+
+@torch.no_grad()
+def _tracks(encoder: Any, windows: Windows) -> tuple[FloatArray, IntArray]:
+    """What an encoder measures of each track, (K, D), the mean over its windows, and whose it is, (K,)."""
+    every = torch.split(torch.arange(len(windows.start), device=windows.start.device), MEASURED)
+    measured = torch.cat([encoder.measure(windows.batch(index).windows)[:, 0] for index in every]).cpu().numpy()
+    _, first, track = np.unique(windows.track.cpu().numpy(), return_index=True, return_inverse=True)
+    return pool(measured, track, len(first)), windows.subject.cpu().numpy()[first]
 
 
 def set_precision(encoder: Any, dtype: torch.dtype) -> None:

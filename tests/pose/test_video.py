@@ -108,7 +108,7 @@ def test_a_part_is_what_a_warp_with_carried_on_edges_gives() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
         rows, columns, width, height = (int(n) for n in rng.integers(4, 200, 4))
-        image = cv2.GaussianBlur(rng.integers(0, 255, (rows, columns, 3), np.uint8), (0, 0), 2)
+        image = np.asarray(cv2.GaussianBlur(rng.integers(0, 255, (rows, columns, 3), np.uint8), (0, 0), 2), np.uint8)
         scale, centre = float(np.exp(rng.uniform(-2, 2))), rng.uniform(-0.7, 1.7, 2) * [columns, rows]
         part, shift = cut(image, centre, scale, width, height)
         matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from gaitreid.pose.skeleton import H36M17, KINECT20
+from gaitreid.pose.errors import UsageError
+from gaitreid.pose.skeleton import H36M17, KINECT20, Skeleton
+from gaitreid.reid.config import LdaConfig
 from gaitreid.reid.encode import Input
-from gaitreid.reid.encoders.handmade import D13, D16, Bones, Joints
+from gaitreid.reid.encoders.handmade import D13, D16, Bones, Joints, JointsLda
 from gaitreid.reid.handmade import bone_lengths, joint_statistics
 
 
@@ -50,3 +52,45 @@ def test_bones_and_joints_are_the_features_of_whole_tracks():
     statistics = Joints(Input(KINECT20, 7)).features(windows)
     assert statistics.shape == (2, 1, 120)
     np.testing.assert_allclose(statistics[0, 0], joint_statistics(windows[0].numpy()), rtol=1e-4, atol=1e-5)
+
+
+class TestJointsLda:
+    people = Input(Skeleton("few", ("a", "b", "c"), ()), 7, subjects=tuple("abcdef"))
+
+    def fitted(self, **options) -> tuple[JointsLda, np.ndarray]:
+        """A model of six people who differ a little in one coordinate and vary a lot in another joint; their vectors."""
+        rng = np.random.default_rng(0)
+        who = np.repeat(np.arange(6), 40)
+        xyz = rng.normal(0, 0.02, (len(who), 7, 3, 3))
+        xyz[:, :, 1, 1] += 0.1 * who[:, None]
+        xyz[:, :, 2] += rng.normal(0, 2, (len(who), 1, 3))
+        self.windows = torch.tensor(xyz, dtype=torch.float32)
+        model = JointsLda(self.people, LdaConfig(**options))
+        model.fit(model.measure(self.windows)[:, 0].numpy(), who)
+        return model, model.features(self.windows)[:, 0].numpy().reshape(6, 40, -1)
+
+    def test_quantiles_and_movement(self):
+        windows = torch.randn(2, 7, 3, 3)
+        measured = JointsLda(self.people).measure(windows).view(2, 6, 9)
+        quantiles = np.quantile(windows.flatten(2), JointsLda.quantiles, axis=1).transpose(1, 0, 2)
+        np.testing.assert_allclose(measured[:, :5], quantiles, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(measured[:, 5], windows.flatten(2).diff(dim=1).abs().mean(dim=1), rtol=1e-4, atol=1e-5)
+
+    def test_people_are_told_apart_by_what_tells_them_apart(self):
+        _, vectors = self.fitted(dimensions=2)
+        for found, least, most in ((vectors, 0.95, 1.0), (self.windows.flatten(1).numpy().reshape(6, 40, -1), 0.0, 0.6)):
+            gallery, probes = found[:, :20].reshape(120, -1), found[:, 20:].reshape(120, -1)
+            nearest = ((probes[:, None] - gallery[None]) ** 2).sum(axis=-1).argmin(axis=1)
+            assert least <= (nearest // 20 == np.arange(120) // 20).mean() <= most
+
+    def test_the_spread_within_people_is_one_in_all_directions(self):
+        _, vectors = self.fitted(shrinkage=1e-4, dimensions=2)
+        within = (vectors - vectors.mean(axis=1, keepdims=True)).reshape(240, 2)
+        np.testing.assert_allclose(within.T @ within / 240, np.eye(2), atol=0.05)
+
+    def test_it_needs_people_with_several_tracks(self):
+        with pytest.raises(UsageError, match="two or more known subjects"):
+            JointsLda(Input(KINECT20, 7, subjects=("a",)))
+        model = JointsLda(self.people)
+        with pytest.raises(UsageError, match="two of somebody"):
+            model.fit(np.zeros((2, 54)), np.array([0, 1]))
