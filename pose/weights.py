@@ -106,8 +106,8 @@ _WEIGHTS = (
         "gaitreid",
         "MIT",
         "rendered walkers and CMU motion capture (reid/shipped/README.md)",
-        "ff8a26c7d26bf7e2afb0b20bce536b293a393cee1b44e2c19dd1dfbffbdb740d",
-        0.55,
+        "aa6fcac757b6268edf3a9e750d295637f4c6713f3e9ea573bfa8efefc45d4dd0",
+        0.04,
     ),
     Weight(
         "shipped-lifter",

@@ -8,12 +8,12 @@ filmed. Takes about an hour and a half on two cores, most of it rendering and po
 """
 
 import argparse
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import yaml
-from safetensors.torch import load_file, save_file
 
 from gaitreid.pipeline import store
 from gaitreid.pipeline.checkpoints import DESCRIPTION
@@ -35,7 +35,7 @@ SETS = {
     20261: SynthConfig(subjects=48, views=(0, 45, 90, 135, 180), numbers=1),
     20262: SynthConfig(subjects=64, views=(30, 90, 210, 270, 330), conditions=("nm", "cl"), numbers=1),
 }
-SETTINGS = ("train.model=lstm-multi", "supervised.hidden=128", "train.epochs=20")
+SETTINGS = ("train.model=joints-lda",)
 JOINTS = {  # CMU's joints bear the name of the bone that starts there
     "pelvis": "root", "spine": "lowerback", "neck": "lowerneck", "head": "head",
     "left_shoulder": "lhumerus", "left_elbow": "lradius", "left_wrist": "lwrist",
@@ -75,8 +75,7 @@ def main() -> None:
     description = yaml.safe_load((model / DESCRIPTION).read_text(encoding="utf-8"))
     description["subjects"] = [f"shipped:{name}" for name in description["subjects"]]  # nobody else's 001
     (options.out / DESCRIPTION).write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
-    halved = {name: tensor.half() for name, tensor in load_file(model / WEIGHTS).items()}  # half the size; read as float32
-    save_file(halved, options.out / WEIGHTS)
+    shutil.copyfile(model / WEIGHTS, options.out / WEIGHTS)
     size = (options.out / WEIGHTS).stat().st_size / 1e6
     print(f"{options.out}: {size:.1f} MB, SHA-256 {sha256(options.out / WEIGHTS)}")
 
