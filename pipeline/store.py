@@ -10,7 +10,9 @@ proportion to its size (`pipeline/bounds.py`), and holds what such a record can 
 
 import json
 import math
+import mmap
 import re
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +34,7 @@ from gaitreid.pose.skeleton import Skeleton
 
 R = TypeVar("R", bound=Record)
 Attribute = str | int | float | bool
+HEAP = b"GCOL\x01\0\0\0"  # what a global heap begins with, by HDF5's file format specification, III.E
 NUMBERED = re.compile(r"\d{6}|[1-9]\d{6,17}")  # what stands for `*` in a schema
 # Other filters are plug-ins that a file could ask for, or are decoders that damaged data can crash.
 FILTERS = frozenset([h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32])
@@ -148,6 +151,7 @@ def read_sleap(path: Path) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"dims": {}}
     try:
+        _check_heaps(path)
         with h5py.File(path, "r") as file:
             allowance = Allowance(path)
             for name in ("tracks", "point_scores", "node_names", "track_names", "edge_inds", "video_path"):
@@ -195,11 +199,32 @@ def _opened(path: Path, schema: str | None) -> Iterator[Any]:
     if not path.exists():
         raise FormatError(f"{path}: no such file")
     try:
+        _check_heaps(path)
         with h5py.File(path, "r") as file:
             _check_schema(path, file, schema)
             yield file
     except DAMAGE as error:
         raise FormatError(f"{path}: cannot be read as HDF5 ({error}); if it is damaged, delete it and run again") from error
+
+
+def _check_heaps(path: Path) -> None:
+    """Texts lie in heaps, in which each entry says where the next one is: HDF5 1.14 follows one that leads to itself for ever.
+
+    Raises:
+        FormatError: a heap is damaged in this way.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = content.find(HEAP)
+        while place >= 0:
+            (size,) = struct.unpack_from("<Q", content, place + 8) if place + 16 <= len(content) else (0,)
+            at, end = place + 16, place + size
+            while at + 16 <= min(end, len(content)):
+                number, length = struct.unpack_from("<H6xQ", content, at)
+                step = 16 + -(-length // 8) * 8 if number else length  # number 0 is free space, its own head included
+                if not 16 <= step <= end - at:
+                    raise FormatError(f"{path}: a heap of texts is damaged at byte {at}")
+                at += step
+            place = content.find(HEAP, place + len(HEAP))
 
 
 def _check_schema(path: Path, file: Any, expected: str | None) -> None:
