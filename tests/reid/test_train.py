@@ -117,7 +117,8 @@ import sys, numpy as np, torch
 from gaitreid.reid.config import CageConfig, TrainConfig
 from gaitreid.reid.encoders.cage import age
 from gaitreid.reid.train import is_first, join_group, train
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/reid"]
+import test_walk_training as of_walks
 from walks import people, takes
 join_group(torch.device("cpu"))
 torch.manual_seed(0)
@@ -126,8 +127,10 @@ frames, start, track, _ = people()
 start, track = start[:192], track[:192]
 for _ in train(encoder, frames, start, track, TrainConfig(epochs=2, batch=32), torch.device("cpu"), 0):
     pass
+walker = of_walks.made()
+of_walks.run(walker, people=2, iterations=3, every=3)
 if is_first():
-    torch.save(encoder.state_dict(), sys.argv[2])
+    torch.save({**encoder.state_dict(), **walker.state_dict()}, sys.argv[2])
 """
 
 
@@ -142,7 +145,7 @@ def test_two_processes_train_as_one_does(tmp_path):
         assert result.returncode == 0, result.stderr
     one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
     for name, value in one.items():
-        torch.testing.assert_close(two[name], value, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(two[name], value, atol=1e-5, rtol=1e-3 if name.startswith("maps") else 1e-4)
 
 
 def test_encoding_does_not_depend_on_the_batch():

@@ -1,7 +1,3 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -173,31 +169,3 @@ def test_a_model_takes_walks_that_have_what_it_needs():
     assert usable(few, ("silhouettes",)).tolist() == [True, False, True]
     assert usable(few, ("keypoints",)).tolist() == [False, True, True]
     assert usable(few, ("silhouettes", "keypoints")).tolist() == [False, False, True]
-
-
-PARALLEL = """
-import sys, torch
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/reid"]
-from gaitreid.reid.train import is_first, join_group
-join_group(torch.device("cpu"))
-import test_walk_training as t
-encoder = t.made()
-t.run(encoder, people=2, iterations=3, every=3)
-if is_first():
-    torch.save(encoder.state_dict(), sys.argv[2])
-"""
-
-
-def test_two_processes_train_as_one_does(tmp_path):
-    script = tmp_path / "parallel.py"
-    script.write_text(PARALLEL)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    arguments = [str(script), str(Path(__file__).parents[1]), str(tmp_path / "two.pt")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, env=environment)
-    assert result.returncode == 0, result.stderr
-    one = made()
-    run(one, people=2, iterations=3, every=3)
-    two = torch.load(tmp_path / "two.pt", weights_only=True)
-    for name, value in one.state_dict().items():
-        torch.testing.assert_close(two[name], value, atol=1e-5, rtol=1e-3)
