@@ -5,7 +5,8 @@
 - scaling: rendered clips of 14 frames (a few, copied under other names with other bytes at their end) are extracted by 1 and by 2
   workers. `scaling` is the ratio of clips a second; `ceiling` that of crops a second which one and two independent processes of
   bare MediaPipe reach on this machine, before and after: two processors of one core are not worth two.
-- second: the same command again, with everything up to date, as a share of the first run (2 workers).
+- second: the same command again, with everything up to date, as a share of the first run (2 workers); by the clock, and by
+  seconds of processors, which say more on a machine that does other work, too.
 - dask, kills: --repeated of the clips by a scheduler and two workers of Dask; and by runs that are killed at random moments,
   whole or one worker of them, until one ends. `identical` is whether all files of all runs have the same bytes.
 - stages: 13,640 made-up tracks of 100 frames in CASIA-B's layout, imported: seconds and peak memory of split, one training epoch
@@ -21,6 +22,7 @@ import itertools
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -29,6 +31,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -59,6 +62,14 @@ SETTINGS = ("--set", "extract.min_seconds=0.1", "-q")
 BARE_SECONDS, START = 8.0, 12.0  # that bare MediaPipe runs, and that its processes have to come up
 CONDITIONS = [("nm", n) for n in range(1, 7)] + [("bg", 1), ("bg", 2), ("cl", 1), ("cl", 2)]
 PEOPLE, VIEWS, LENGTH = 124, 11, 100
+
+
+@dataclass
+class Cost:
+    """Of a run, in seconds: by the clock, and of processors."""
+
+    seconds: float
+    cpu: float
 
 
 def main() -> None:
@@ -97,7 +108,7 @@ def clips_at_once(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     few = videos[: options.repeated]
     result: dict[str, Any] = {"clips": len(videos)}
     same = []
-    print(f"{'run':28}{'clips':>7}{'seconds':>10}{'a second':>10}{'load':>7}", flush=True)
+    print(f"{'run':28}{'clips':>7}{'seconds':>10}{'CPU s':>10}{'a second':>10}{'load':>7}", flush=True)
     before = ceiling(folder) if "scaling" in options.parts else 0.0
     two = timed("2 workers", folder / "two", videos, "--jobs", "2")
     files = contents(folder / "two")
@@ -107,13 +118,17 @@ def clips_at_once(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
     if "second" in options.parts:
         again = timed("2 workers, up to date", folder / "two", videos, "--jobs", "2")
-        result |= {"first_seconds": round(two, 2), "second_seconds": round(again, 2), "second_run_share": round(again / two, 5)}
+        result |= {"first_seconds": round(two.seconds, 2), "second_seconds": round(again.seconds, 2)}
+        result |= {
+            "second_run_share": round(again.seconds / two.seconds, 5),
+            "second_run_cpu_share": round(again.cpu / two.cpu, 5),
+        }
         same.append(contents(folder / "two") == files)
     if "scaling" in options.parts:
         by_one = videos[: options.single]
-        one = len(by_one) / timed("1 worker", folder / "one", by_one, "--jobs", "1")
+        one = len(by_one) / timed("1 worker", folder / "one", by_one, "--jobs", "1").seconds
         same.append(contents(folder / "one") == of(by_one))
-        rates, both = (before, ceiling(folder)), len(videos) / two
+        rates, both = (before, ceiling(folder)), len(videos) / two.seconds
         result |= {"clips_a_second": {"1": round(one, 3), "2": round(both, 3)}, "by_one_worker": len(by_one)}
         result |= {"scaling": round(both / one, 3), "ceiling": [round(rate, 3) for rate in rates]}
         print(f"scaling {both / one:.2f} of 2; bare MediaPipe {rates[0]:.2f} before, {rates[1]:.2f} after")
@@ -159,13 +174,23 @@ def command(work: Path, videos: Sequence[Path], *options: str) -> list[str]:
     return [sys.executable, "-m", "gaitreid.cli", "extract", *map(str, videos), "--work", str(work), *SETTINGS, *options]
 
 
-def timed(what: str, work: Path, videos: Sequence[Path], *options: str) -> float:
-    """Seconds of an extraction, from the start of its process to its end."""
+def timed(what: str, work: Path, videos: Sequence[Path], *options: str) -> Cost:
+    """An extraction, from the start of its process to its end, workers included."""
     began = time.perf_counter()
-    subprocess.run(command(work, videos, *options), check=True)
-    seconds = time.perf_counter() - began
-    print(f"{what:28}{len(videos):7}{seconds:10.1f}{len(videos) / seconds:10.2f}{os.getloadavg()[0]:7.1f}", flush=True)
-    return seconds
+    usage = ended(subprocess.Popen(command(work, videos, *options)))
+    cost = Cost(time.perf_counter() - began, usage.ru_utime + usage.ru_stime)
+    rate, load = len(videos) / cost.seconds, os.getloadavg()[0]
+    print(f"{what:28}{len(videos):7}{cost.seconds:10.1f}{cost.cpu:10.1f}{rate:10.2f}{load:7.1f}", flush=True)
+    return cost
+
+
+def ended(process: subprocess.Popen[bytes]) -> resource.struct_rusage:
+    """What a process, and those that it waited for, took; it must end well."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{process.args!r} ended with {process.returncode}")
+    return usage
 
 
 def contents(work: Path) -> dict[str, str]:
@@ -263,14 +288,8 @@ def stages(folder: Path, tracks: int, share: float) -> dict[str, dict[str, float
     print(f"{'stage':20}{'seconds':>10}{'CPU s':>10}{'peak MB':>10}{'load':>7}", flush=True)
     for name, arguments in commands.items():
         began = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gaitreid.cli", *arguments, "--work", str(folder), "--device", "cpu", "-q"],
-            stdout=subprocess.DEVNULL,
-        )
-        _, code, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(code)
-        if process.returncode:
-            raise SystemExit(f"{name} ended with {process.returncode}")
+        call = [sys.executable, "-m", "gaitreid.cli", *arguments, "--work", str(folder), "--device", "cpu", "-q"]
+        usage = ended(subprocess.Popen(call, stdout=subprocess.DEVNULL))
         seconds, cpu, peak = time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
         result[name] = {"seconds": round(seconds, 2), "cpu_seconds": round(cpu, 2), "peak_rss_mb": round(peak)}
         print(f"{name:20}{seconds:10.1f}{cpu:10.1f}{peak:10.0f}{os.getloadavg()[0]:7.1f}", flush=True)
