@@ -3,7 +3,9 @@
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tracked import LONG_AGO, tracked, video
@@ -29,9 +31,16 @@ def work(tmp_path: Path) -> Work:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that are opened or hashed from now on."""
     found: list[str] = []
-    read = store.attributes
-    monkeypatch.setattr(store, "attributes", lambda path, schema: (found.append(path.name), read(path, schema))[1])
-    monkeypatch.setattr(module, "sha256", lambda path: (found.append(path.name), sha256(path))[1])
+
+    def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Path, *rest: Any) -> Any:
+            found.append(path.name)
+            return function(path, *rest)
+
+        return call
+
+    monkeypatch.setattr(store, "attributes", noting(store.attributes))
+    monkeypatch.setattr(module, "sha256", noting(sha256))
     return found
 
 
