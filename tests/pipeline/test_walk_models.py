@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from gaitreid.cli import app
 from gaitreid.pipeline import plugins, store
 from gaitreid.pipeline.checkpoints import read_description
+from gaitreid.pipeline.config import load as load_config
 from gaitreid.pipeline.walk_models import load
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
@@ -154,3 +155,22 @@ def test_every_model_of_walks_can_be_named() -> None:
     assert {"gaitgl", "gaittake"} <= set(plugins.names("walk"))
     for name in plugins.names("walk"):
         assert plugins.load("walk", name)(("a", "b")).parts >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "people", "iterations", "convolutions", "weights"),
+    [
+        ("gaitgl-casia-b", 8, 80_000, 3, 3_096_673),
+        ("gaittake-casia-b", 8, 80_000, 3, 5_005_225),
+        ("gaitgl-ou-mvlp", 32, 210_000, 6, None),
+        ("gaittake-ou-mvlp", 8, 210_000, 5, None),
+    ],
+)
+def test_presets(name: str, people: int, iterations: int, convolutions: int, weights: int | None) -> None:
+    config = load_config(Path(name))
+    model = plugins.load("walk", config.train.model)(tuple(map(str, range(74))), getattr(config, config.train.model))
+    assert (config.walks.people, config.walks.walks, config.walks.frames, config.walks.iterations) == (people, 8, 30, iterations)
+    assert sum(len(stage) for stage in model.maps.stages) == convolutions
+    assert config.match.metric == "euclidean"
+    if weights:
+        assert sum(p.numel() for p in model.parameters()) == weights
