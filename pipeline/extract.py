@@ -129,7 +129,7 @@ def extract(
         return Summary()
     summary, tracks, width = Summary(), 0, max(map(len, mine))
     with console.progress("extract", len(tasks), "videos") as progress:
-        done = partial(known, index=Index(work))
+        done = partial(known, index=Index(tasks[0].work))
         every = each(extract_one, tasks, jobs, known=done, lost=lost, limits=limits, scheduler=scheduler)
         for count, outcome in enumerate(every, 1):
             tracks += outcome.tracks

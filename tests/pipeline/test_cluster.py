@@ -53,7 +53,9 @@ def wait_for_workers(address: str, count: int) -> None:
         client.wait_for_workers(count, timeout=60)
 
 
-def test_a_cluster_does_the_same_work_and_a_killed_worker_loses_nothing(address: str, tmp_path: Path) -> None:
+def test_a_cluster_does_the_same_work_and_a_killed_worker_loses_nothing(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wait_for_workers(address, 2)
     found, killed = [], 0
     for worker, parent, number in each(workers.slow_where, range(10), 1, limits=LimitsConfig(), scheduler=address):
@@ -69,12 +71,15 @@ def test_a_cluster_does_the_same_work_and_a_killed_worker_loses_nothing(address:
         assert time.monotonic() - began < 10
         time.sleep(0.05)
 
-    video = estimators.video(tmp_path / "001-nm-01-090.avi")
-    (tmp_path / "text.avi").write_text("no video")
-    for work, options in ((tmp_path / "far", ["--scheduler", address]), (tmp_path / "near", ["--jobs", "1"])):
-        extract = ["extract", str(video), str(tmp_path / "text.avi"), "--work", str(work), *options]
-        assert CliRunner().invoke(app, [*extract, "--set", "extract.min_seconds=0.3"]).exit_code == 1
-        assert CliRunner().invoke(app, ["lift", "--work", str(work), *options]).exit_code == 0
+    monkeypatch.chdir(tmp_path)  # paths from here mean nothing to the workers
+    estimators.video(tmp_path / "001-nm-01-090.avi")
+    Path("text.avi").write_text("no video")
+    for work, options in (("far", ["--scheduler", address]), ("near", ["--jobs", "1"])):
+        extract = ["extract", "001-nm-01-090.avi", "text.avi", "--work", work, "--set", "extract.min_seconds=0.3", *options]
+        assert CliRunner().invoke(app, extract).exit_code == 1
+        assert CliRunner().invoke(app, ["lift", "--work", work, *options]).exit_code == 0
+    again = CliRunner().invoke(app, [*extract[:4], "far", *extract[5:7], "--scheduler", address])
+    assert "2 were up to date" in again.output
     for name in ("pose2d/001-nm-01-090.h5", "pose2d/text.h5", "pose3d/001-nm-01-090.h5"):
         assert (tmp_path / "far" / name).read_bytes() == (tmp_path / "near" / name).read_bytes()
 
