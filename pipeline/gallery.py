@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from gaitreid.pipeline import store
 from gaitreid.pipeline.clips import Clip, Recogniser, Seen
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.lock import holding
+from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import BoolArray, specs, take
 from gaitreid.pose.errors import FormatError, UsageError
 from gaitreid.reid.openset import Calibration, at_once, calibrate
@@ -165,6 +167,17 @@ def add(path: Path, name: str, clips: Sequence[Clip], recogniser: Recogniser, co
 def remove(path: Path, name: str) -> Book:
     """Take somebody out; their vectors are in the file no longer."""
     return _change(path, lambda book: _there(book, path).take(~_there(book, path).of(name, path)))
+
+
+def forget(work: Work, before: Book, after: Book) -> int:
+    """Delete the poses that `clips/` keeps of videos by which nobody is known any more; how many files."""
+    gone, count = set(before.gallery.source.tolist()) - set(after.gallery.source.tolist()), 0
+    for path in sorted((work.root / "clips").rglob("*.h5")):
+        with suppress(FormatError):
+            if store.attributes(path, path.parent.name).get("made_from") in gone:
+                path.unlink()
+                count += 1
+    return count
 
 
 def rename(path: Path, name: str, new: str) -> Book:

@@ -431,7 +431,10 @@ class Session:
         from gaitreid.pipeline import gallery as galleries
 
         path = self.gallery(gallery)
+        before = galleries.read(path) if how == "remove" else None
         book = getattr(galleries, how)(path, person, *others)
+        if before and (count := galleries.forget(self.work, before, book)):
+            self.console.say(f"gallery: poses of {count} videos are deleted from {self.work.root / 'clips'}")
         self.console.say(f"gallery: {len(book.people)} people in {path}: {', '.join(p.name for p in book.people) or 'nobody'}")
 
     def gallery(self, path: Path | None) -> Path:

@@ -19,6 +19,7 @@ from gaitreid.pipeline.clips import Clip, Seen
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.gallery import Book
 from gaitreid.pipeline.identify import CSV_COLUMNS, Naming, closing, table, write
+from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.records import Track2D
@@ -273,3 +274,15 @@ def test_tables_and_files(tmp_path: Path) -> None:
     assert "nobody is within" in lines[1]
     assert "2 tracks, 1 named" in closing(found, naming, videos=1)
     assert naming(clip("empty")) == []
+
+
+def test_remove_takes_what_was_left_and_kept_of_somebody(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.h5"
+    before = enrolled(path, 3)
+    left = tmp_path / ".gallery.h5.999999999.tmp"  # of a process that was killed
+    left.write_bytes(path.read_bytes())
+    place = tmp_path / "work/clips/pose2d"
+    kept = [store.write(place / f"{n}.h5", "pose2d", {}, {"made_from": n.ljust(64, "0")}) for n in ("0-0", "1-0", "1-1")]
+    after = galleries.remove(path, "p1")
+    assert galleries.forget(Work(tmp_path / "work"), before, after) == 2
+    assert [file.exists() for file in (*kept, left)] == [True, False, False, False]
