@@ -74,8 +74,9 @@ def follow(
         for epoch, losses, snapshot in epochs:
             log.append(json.dumps({"epoch": epoch, **losses}))
             if writes:
-                _save(folder / CHECKPOINT, snapshot())
+                # The log first: what goes on from a checkpoint takes as many lines as that has epochs, and one too few stays so.
                 write_text(folder / LOG, "\n".join(log) + "\n")
+                _save(folder / CHECKPOINT, snapshot())
             words = " ".join(f"{key} {value:.4g}" for key, value in losses.items())
             console.detail(f"epoch {epoch}: {words}")
             progress(epoch, words)

@@ -938,7 +938,7 @@ def _array(draw: st.DrawFn, content: bytes) -> bytes:
             return _with_header(header, content)
         case 2:
             return _with_header(
-                f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({2**26},), }}", b"\0" * 2**26
+                f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({2**22},), }}", b"\0" * 2**22
             )  # unfolds from little
         case 3:
             with suppress(ValueError, TypeError, OverflowError):
