@@ -49,7 +49,7 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def wait_for_workers(address: str, count: int) -> None:
     from distributed import Client
 
-    with Client(address, timeout=60, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+    with Client(address, timeout=60, set_as_default=False) as client:
         client.wait_for_workers(count, timeout=60)
 
 
