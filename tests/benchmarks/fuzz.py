@@ -528,7 +528,7 @@ def _records(schema: str) -> tuple[dict[str, Any], dict[str, Any]]:
     )
     masks = Silhouettes(frame=np.arange(12), mask=np.tile(np.eye(64, 44, dtype=np.uint8) * 255, (12, 1, 1)))
     facts = {"video": "v.avi", "video_path": "", "fps": 25.0, "tracks": 1, "reason": ""}
-    return {
+    found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         "pose2d": ({"/tracks/000001": _track2d(), "/tracks/000002": _track2d(9)}, {**LABELS, **facts}),
         "pose3d": ({"/tracks/000001": _track3d()}, LABELS),
         "silhouettes": ({"/tracks/000001": masks}, LABELS),
@@ -536,7 +536,8 @@ def _records(schema: str) -> tuple[dict[str, Any], dict[str, Any]]:
         "embeddings": ({"/embeddings": _embeddings()}, LABELS),
         "gallery": (_gallery_groups(), {"metric": "cosine", "calibration": ""}),
         "ranking": ({"/ranking": ranking}, LABELS),
-    }[schema]
+    }
+    return found[schema]
 
 
 @cache
@@ -618,7 +619,7 @@ def _skeleton_files(kind: str, text: str) -> Files:
 
 
 def _kinect() -> Files:
-    joints = walk(30, 25) + np.float32([0, 0, 1])
+    joints = walk(30, 25) + np.array([0, 0, 1], np.float32)
     return {"k.npz": _npz(joints=joints, starts=[0, 15, 30], subject=[1, 2], trial=[1, 1], sensor=[1, 2], gait=["n", "n"])}
 
 

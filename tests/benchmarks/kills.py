@@ -127,8 +127,8 @@ def kills(root: Path, count: int, cold: float, seed: int, chosen: list[Stage]) -
             began = time.monotonic()
             _finish(_forked(root, stage.command), stage)
             found[stage.name].seconds = (time.monotonic() - began, taken)
-            if differing := _differences(root / f"after-{stage.name}", root / "work"):
-                raise RuntimeError(f"{stage.name} gives other files each time: {sorted(differing)}")
+            if other := _differences(root / f"after-{stage.name}", root / "work"):
+                raise RuntimeError(f"{stage.name} gives other files each time: {sorted(other)}")
     shares = sum(stage.share for stage in chosen)
     problems = []
     for stage in chosen:

@@ -228,7 +228,7 @@ def test_arrays_that_claim_or_unfold_to_more_than_there_is(tmp_path: Path) -> No
 
 
 def test_what_an_archive_says_is_no_path(tmp_path: Path) -> None:
-    joints = fuzz.walk(30, 25) + np.float32([0, 0, 1])
+    joints = fuzz.walk(30, 25) + np.array([0, 0, 1], np.float32)
     arrays = {"starts": [0, 30], "subject": [1], "trial": [1], "sensor": [1], "gait": ["../../../escape\x1b[2J"]}
     np.savez(tmp_path / "k.npz", joints=joints, **arrays)  # type: ignore[arg-type]
     importer.bring_in(Work(tmp_path / "a/b/work"), "kinect", [tmp_path / "k.npz"], fuzz.QUIET)
