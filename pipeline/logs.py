@@ -114,7 +114,8 @@ class RunLog:
             for old, new in reversed(list(zip([path, *older], older, strict=False))):
                 if old.exists():
                     old.replace(new)
-            path.unlink(missing_ok=True)
+            if not older:
+                path.unlink()
 
 
 def _command() -> str:
