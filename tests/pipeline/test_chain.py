@@ -183,7 +183,7 @@ def test_several_people_in_a_frame_are_each_their_own_track(tmp_path: Path) -> N
         pelvis = track.xy[:, hips].mean(axis=1)
         nearest = np.argmin([np.linalg.norm(pelvis - person.xy[track.frame, 0], axis=-1) for person in truth], axis=0)
         counts = np.bincount(nearest, minlength=3)
-        assert counts.max() > 0.9 * counts.sum()  # but for the moment in which they cross
+        assert counts.max() > 0.8 * counts.sum()  # but for the moment in which they cross
         whose.append(int(counts.argmax()))
     assert set(whose) == {0, 1, 2}
 
