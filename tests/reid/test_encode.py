@@ -1,5 +1,7 @@
 """What every encoder must fulfil."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -21,12 +23,13 @@ TAKES = Input(H36M17, LENGTH, "gait", ("a", "b"))
 @pytest.fixture(params=sorted(plugins.BUILT_IN["encoder"]))
 def encoder(request: pytest.FixtureRequest) -> torch.nn.Module:
     torch.manual_seed(0)
-    made: torch.nn.Module = plugins.load("encoder", request.param)(TAKES)
-    made.prepare(torch.as_tensor(FRAMES))  # type: ignore[operator]
+    made: Any = plugins.load("encoder", request.param)(TAKES)
+    made.prepare(torch.as_tensor(FRAMES))
     if hasattr(made, "fit"):  # learns in one go
         measured = made.measure(torch.as_tensor(FRAMES[START[:, None] + np.arange(LENGTH)]))[:, 0]
         made.fit(measured.numpy(), np.arange(len(START)) % 2)
-    return made
+    encoder: torch.nn.Module = made
+    return encoder
 
 
 def test_one_finite_vector_a_window_whatever_the_batch(encoder: torch.nn.Module) -> None:
