@@ -15,9 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from commands import output as here
 
-from gaitreid.cli import app
 from gaitreid.pipeline import store
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.records import Silhouettes, Track2D
@@ -94,14 +93,6 @@ def test_run_ranks_everybody_against_other_recordings(project: Path) -> None:
     metrics = json.loads((project / "work/matches/all-all/metrics.json").read_text())
     assert (metrics["probes"], metrics["gallery_items"], metrics["excluded"]) == (4, 4, 4)  # each but its own recording
     assert "matches/all-all/report.html" in result.stdout
-
-
-def here(*arguments: object) -> str:
-    """The same in this process, which need not import everything anew."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception:
-        raise result.exception
-    return result.output
 
 
 @pytest.fixture

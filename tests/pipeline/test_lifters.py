@@ -3,29 +3,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from commands import run as here
 
-from gaitreid.cli import app
 from gaitreid.pipeline import store
 from gaitreid.pipeline.lifters import chosen
 from gaitreid.pipeline.motions import CMU_NAMES, find, read, sources
 from gaitreid.pipeline.work import Work
-from gaitreid.pose.errors import EmptyError, FormatError, GaitReidError, UsageError
+from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.lifters.motions import WALK18, from_walker
 from gaitreid.pose.records import Track2D, Track3D
 from gaitreid.pose.skeleton import BLAZEPOSE33, H36M17, remap
 
 TINY = ["lifter.width=8", "lifter.epochs=2", "lifter.examples=4", "lifter.batch=4", "lifter.frames=16"]
-
-
-def here(*words: object, expect: int = 0) -> Result:
-    """The command, in this process."""
-    result = CliRunner().invoke(app, list(map(str, words)))
-    if isinstance(result.exception, GaitReidError):
-        assert expect == (2 if isinstance(result.exception, UsageError) else 3), result.exception
-    else:
-        assert result.exit_code == expect, result.output
-    return result
 
 
 def capture(path: Path, **changes: Any) -> Path:

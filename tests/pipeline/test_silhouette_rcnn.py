@@ -6,13 +6,12 @@ from typing import Any
 import made_walks
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from commands import run as here
 
-from gaitreid.cli import app
 from gaitreid.pipeline import checkpoints, store
 from gaitreid.pipeline.silhouette_rcnn import labelled
 from gaitreid.pipeline.work import Work
-from gaitreid.pose.errors import EmptyError, FormatError, GaitReidError, UsageError
+from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.records import Silhouettes, Track2D
 from gaitreid.pose.silhouettes import SilhouetteRcnnConfig
 from gaitreid.pose.skeleton import COCO17
@@ -22,16 +21,6 @@ TINY = ["backbone=resnet18", "side=44", "head=8", "places=4", "iterations=2", "b
 SETTINGS = [word for value in TINY for word in ("--set", f"silhouette_rcnn.{value}")]
 TRAIN = ["train", "--model", "silhouette-rcnn", "--device", "cpu", *SETTINGS]
 LABELS = {"subject": "001", "condition": "nm", "number": "01", "view": "090"}
-
-
-def here(*words: object, expect: int = 0) -> Result:
-    """The command, in this process."""
-    result = CliRunner().invoke(app, list(map(str, words)))
-    if isinstance(result.exception, GaitReidError):
-        assert expect == (2 if isinstance(result.exception, UsageError) else 3), result.exception
-    else:
-        assert result.exit_code == expect, result.output
-    return result
 
 
 def outlines(work: Path, stem: str, *, placed: bool = True, frames: int = 6) -> Work:

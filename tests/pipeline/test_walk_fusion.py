@@ -6,9 +6,8 @@ from pathlib import Path
 import made_walks
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from commands import output as here
 
-from gaitreid.cli import app
 from gaitreid.pipeline import store
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import EmptyError, UsageError
@@ -18,14 +17,6 @@ from gaitreid.reid.records import Embeddings
 
 FEW = ["walks.people=3", "walks.walks=2", "walks.frames=10", "walks.iterations=4", "walks.every=2", "skeleton.channels=[8]"]
 SETTINGS = ["--device", "cpu", *(word for value in FEW for word in ("--set", value))]
-
-
-def here(*words: object) -> str:
-    """The command, in this process."""
-    result = CliRunner().invoke(app, list(map(str, words)))
-    if result.exception:
-        raise result.exception
-    return result.output
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,8 @@ from pathlib import Path
 import made_walks
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from commands import output as here
 
-from gaitreid.cli import app
 from gaitreid.pipeline import plugins, store
 from gaitreid.pipeline.checkpoints import read_description
 from gaitreid.pipeline.config import load as load_config
@@ -26,14 +25,6 @@ SMALL = [
     for value in [f"{model}.{v}" for model in ("gaitgl", "gaittake") for v in TINY] + [f"walks.{v}" for v in STEPS]
     for word in ("--set", value)
 ]
-
-
-def here(*arguments: object) -> str:
-    """The command in this process."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception:
-        raise result.exception
-    return result.output
 
 
 @pytest.fixture
