@@ -15,7 +15,7 @@ from gaitreid.pipeline import store
 from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.encode import in_joints, whitening
-from gaitreid.pipeline.extract import Job, decides, extract_one, find_videos, known, lost
+from gaitreid.pipeline.extract import Job, check, decides, extract_one, find_videos, known, lost
 from gaitreid.pipeline.files import sha256
 from gaitreid.pipeline.jobs import Failure, Summary, each
 from gaitreid.pipeline.labels import FIELDS, Labels
@@ -108,17 +108,24 @@ def clips(
         EmptyError: there is no video.
     """
     tasks, of = [], {}
-    compared = decides(recogniser.config.extract)
+    compared, limits = decides(recogniser.config.extract), recogniser.config.limits
     for video in dict.fromkeys(p.resolve() for p in find_videos(videos)):
-        source = sha256(video)
+        try:
+            check(video, limits)
+            source = sha256(video)
+        except (ItemError, OSError) as error:
+            reason = error.reason if isinstance(error, ItemError) else "unreadable"
+            summary.failed.append(Failure(str(video), reason, str(error)))
+            console.error(f"{video}: {reason}: {error}")
+            continue
         name, place, labels = f"{video.stem}-{source[:12]}", Work(work.root / "clips"), Labels()
         if is_current(work.pose2d(video.stem), "pose2d", compared, source):
             found = store.attributes(work.pose2d(video.stem), "pose2d")
             name, place, labels = video.stem, work, Labels(**{key: str(found[key]) for key in FIELDS})
         of[name] = (video, source, place)
-        tasks.append(Job(video, name, place, compared, labels, False, recogniser.config.device))
+        tasks.append(Job(video, name, place, compared, labels, False, recogniser.config.device, limits))
     with console.progress("people", len(tasks), "videos") as progress:
-        for count, outcome in enumerate(each(extract_one, tasks, jobs, known=known, lost=lost), 1):
+        for count, outcome in enumerate(each(extract_one, tasks, jobs, known=known, lost=lost, limits=limits), 1):
             video, source, place = of[outcome.stem]
             people = []
             if outcome.reason:

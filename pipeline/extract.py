@@ -214,7 +214,7 @@ def known(job: Job, index: Index | None = None) -> Outcome | None:
     if job.overwrite or not _facts(target, "pose2d", look):
         return None
     try:
-        _check(job)
+        check(job.video, job.limits)
         return _kept(job, _digest(job.video), look)
     except ItemError:
         return None  # whoever does the work says so
@@ -227,7 +227,7 @@ def extract_one(job: Job) -> Outcome:
         _check_paths(job)
     outcome = None
     try:
-        size = _check(job)
+        size = check(job.video, job.limits)
         outcome = _extracted(job)
     except ItemError as error:
         outcome = _failed(job, error)
@@ -279,24 +279,24 @@ def lost(job: Job, how: Lost) -> Outcome:
     """Of a video whose worker had to be ended."""
     error, size, digest = ItemError(how.reason, how.message), 0, ""
     with suppress(ItemError):
-        size, digest = _check(job), _digest(job.video)
+        size, digest = check(job.video, job.limits), _digest(job.video)
     return replace(_failed(job, error, digest), bytes=size)
 
 
-def _check(job: Job) -> int:
-    """Bytes of the video.
+def check(video: Path, limits: LimitsConfig) -> int:
+    """Bytes of a video.
 
     Raises:
         ItemError: `unreadable`, `not-a-file`, or `too-large`.
     """
     try:
-        facts = job.video.stat()
+        facts = video.stat()
     except OSError as error:
         raise ItemError("unreadable", f"cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(facts.st_mode):
         raise ItemError("not-a-file", "a pipe, a device or a folder, not a video file")
-    if facts.st_size > job.limits.gigabytes * 1e9:
-        most = f"{job.limits.gigabytes:g} are allowed (limits.gigabytes)"
+    if facts.st_size > limits.gigabytes * 1e9:
+        most = f"{limits.gigabytes:g} are allowed (limits.gigabytes)"
         raise ItemError("too-large", f"{facts.st_size / 1e9:.1f} GB, {most}: cut it")
     return facts.st_size
 

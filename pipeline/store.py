@@ -10,10 +10,8 @@ proportion to its size (`pipeline/bounds.py`), and holds what such a record can 
 
 import json
 import math
-import mmap
 import re
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -25,6 +23,7 @@ from gaitreid import __version__
 from gaitreid.pipeline.bounds import Allowance
 from gaitreid.pipeline.checks import check
 from gaitreid.pipeline.files import replacing
+from gaitreid.pipeline.heaps import check_heaps
 from gaitreid.pipeline.schema import SCHEMAS
 from gaitreid.pipeline.sink import Sink
 from gaitreid.pipeline.versions import CODE
@@ -34,7 +33,6 @@ from gaitreid.pose.skeleton import Skeleton
 
 R = TypeVar("R", bound=Record)
 Attribute = str | int | float | bool
-HEAP = b"GCOL\x01\0\0\0"  # what a global heap begins with, by HDF5's file format specification, III.E
 NUMBERED = re.compile(r"\d{6}|[1-9]\d{6,17}")  # what stands for `*` in a schema
 # Other filters are plug-ins that a file could ask for, or are decoders that damaged data can crash.
 FILTERS = frozenset([h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32])
@@ -151,8 +149,9 @@ def read_sleap(path: Path) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"dims": {}}
     try:
-        _check_heaps(path)
+        too_long = check_heaps(path)
         with h5py.File(path, "r") as file:
+            _check_texts(path, file, too_long)
             allowance = Allowance(path)
             for name in ("tracks", "point_scores", "node_names", "track_names", "edge_inds", "video_path"):
                 if name in file:
@@ -199,36 +198,36 @@ def _opened(path: Path, schema: str | None) -> Iterator[Any]:
     if not path.exists():
         raise FormatError(f"{path}: no such file")
     try:
-        _check_heaps(path)
+        too_long = check_heaps(path)
         with h5py.File(path, "r") as file:
+            _check_texts(path, file, too_long)
             _check_schema(path, file, schema)
             yield file
     except DAMAGE as error:
         raise FormatError(f"{path}: cannot be read as HDF5 ({error}); if it is damaged, delete it and run again") from error
 
 
-def _check_heaps(path: Path) -> None:
-    """Texts lie in heaps, in which each entry says where the next one is: HDF5 1.14 follows one that leads to itself for ever.
+def _check_texts(path: Path, file: Any, too_long: list[int]) -> None:
+    """What looks like a reference to a text that is longer than the file must be a number among others.
 
     Raises:
-        FormatError: a heap is damaged in this way.
+        FormatError: it is a reference.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        place = content.find(HEAP)
-        while place >= 0:
-            (size,) = struct.unpack_from("<Q", content, place + 8) if place + 16 <= len(content) else (0,)
-            at, end = place + 16, place + size
-            while at + 16 <= min(end, len(content)):
-                number, length = struct.unpack_from("<H6xQ", content, at)
-                step = 16 + -(-length // 8) * 8 if number else length  # number 0 is free space, its own head included
-                if not 16 <= step <= end - at:
-                    raise FormatError(f"{path}: a heap of texts is damaged at byte {at}")
-                at += step
-            place = content.find(HEAP, place + len(HEAP))
+    numbers: list[tuple[int, int]] = []
+
+    def visit(_: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "iufb" and (place := item.id.get_offset()) is not None:
+            numbers.append((place, place + item.id.get_storage_size()))
+
+    if too_long:
+        file.visititems(visit)
+    for at in too_long:
+        if not any(first <= at < last for first, last in numbers):
+            raise FormatError(f"{path}: a text is damaged: the one of byte {at} would be longer than the file")
 
 
 def _check_schema(path: Path, file: Any, expected: str | None) -> None:
-    given = _attributes(file)
+    given = _attributes(file, ("schema", "schema_version"))
     found = given.get("schema", "")
     if found not in SCHEMAS:
         what = f"unknown schema '{found}'" if found else "no attribute 'schema'"
@@ -363,10 +362,10 @@ def _dtype_name(dataset: Any) -> str:
     return "text" if h5py.check_string_dtype(dataset.dtype) else str(dataset.dtype)
 
 
-def _attributes(item: Any) -> dict[str, Attribute]:
-    """The attributes that are one value each, as Python values; others are none of ours."""
+def _attributes(item: Any, names: Iterable[str] | None = None) -> dict[str, Attribute]:
+    """The attributes, or some of them, that are one value each, as Python values; others are none of ours."""
     found, attributes = {}, item.attrs  # once: h5py looks the item up anew each time
-    for name in attributes:
+    for name in attributes if names is None else (name for name in names if name in attributes):
         if attributes.get_id(name).get_space().get_simple_extent_type() == h5py.h5s.SCALAR:
             found[name] = _plain(attributes[name])
     return found

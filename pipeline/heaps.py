@@ -1,0 +1,65 @@
+"""Texts of HDF5 files lie in global heaps (file format specification, III.E). HDF5 believes what these and the references to them
+claim: it follows an entry that leads to itself for ever, and takes as much memory as a text is said to be long before it sees
+that there is less. So both are looked at before HDF5 is."""
+
+import mmap
+import struct
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gaitreid.pose.errors import FormatError
+
+HEAP = b"GCOL\x01\0\0\0"
+HEAD = 16  # bytes before the entries of a heap, and before the content of an entry
+REFERENCE = struct.Struct("<IQI")  # how long the text is, where its heap is, and the entry's number there
+BLOCK = 2**24  # bytes that are searched at a time
+
+
+def check_heaps(path: Path) -> list[int]:
+    """Walk all heaps, and look at what refers to them.
+
+    Returns:
+        The bytes at which something looks like a reference to a text that is longer than the file. It is one, unless it lies
+        among the numbers of a dataset, which may look like anything. A claim that is false but smaller costs no memory, and HDF5
+        sees it.
+
+    Raises:
+        FormatError: an entry of a heap leads to itself or out of it.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        heaps = []
+        place = content.find(HEAP)
+        while place >= 0:
+            _walk(path, content, place)
+            heaps.append(place)
+            place = content.find(HEAP, place + len(HEAP))
+        return _too_long(content, np.array(heaps, dtype=np.uint64)) if heaps else []
+
+
+def _walk(path: Path, content: mmap.mmap, place: int) -> None:
+    """See that each entry of a heap leads on."""
+    (size,) = struct.unpack_from("<Q", content, place + 8) if place + HEAD <= len(content) else (0,)
+    at, end = place + HEAD, place + size
+    while at + HEAD <= min(end, len(content)):
+        number, length = struct.unpack_from("<H6xQ", content, at)
+        step = HEAD + -(-length // 8) * 8 if number else length  # number 0 is free space, its own head included
+        if not HEAD <= step <= end - at:
+            raise FormatError(f"{path}: a heap of texts is damaged at byte {at}")
+        at += step
+
+
+def _too_long(content: mmap.mmap, heaps: NDArray[np.uint64]) -> list[int]:
+    """See `check_heaps`."""
+    found = set()
+    for first in range(0, len(content) - REFERENCE.size, BLOCK):
+        block = content[first : first + BLOCK + REFERENCE.size]
+        for shift in range(8):  # references lie at any byte
+            words = np.frombuffer(block, "<u8", (len(block) - shift) // 8, shift)
+            near = np.flatnonzero(words <= heaps[-1])
+            for word in near[np.isin(words[near], heaps)].tolist():
+                at = shift + 8 * word - 4
+                if 0 <= at <= len(block) - REFERENCE.size and REFERENCE.unpack_from(block, at)[0] > len(content):
+                    found.add(first + at)
+    return sorted(found)
