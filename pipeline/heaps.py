@@ -4,6 +4,8 @@ that there is less. So both are looked at before HDF5 is."""
 
 import mmap
 import struct
+from bisect import bisect
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,24 +24,32 @@ def check_heaps(path: Path) -> list[int]:
 
     Returns:
         The bytes at which something looks like a reference to a text that is longer than the file. It is one, unless it lies
-        among the numbers of a dataset, which may look like anything. A claim that is false but smaller costs no memory, and HDF5
-        sees it.
+        within the values of a dataset, where numbers, or pieces of two references, may look like anything. A claim that is
+        false but smaller costs no memory, and HDF5 sees it.
 
     Raises:
         FormatError: an entry of a heap leads to itself or out of it.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        heaps = []
+        heaps: list[int] = []
+        entries: list[int] = []
         place = content.find(HEAP)
         while place >= 0:
-            _walk(path, content, place)
             heaps.append(place)
+            entries += _walk(path, content, place)
             place = content.find(HEAP, place + len(HEAP))
-        return _too_long(content, np.array(heaps, dtype=np.uint64)) if heaps else []
+        found = _too_long(content, np.array(heaps, dtype=np.uint64)) if heaps else []
+        return [at for at in found if not _heads(entries, at + 4)]
 
 
-def _walk(path: Path, content: mmap.mmap, place: int) -> None:
-    """See that each entry of a heap leads on."""
+def _heads(entries: list[int], at: int) -> bool:
+    """Whether eight bytes touch the head of an entry, whose numbers may look like where a heap is."""
+    near = bisect(entries, at + 7)
+    return near > 0 and at < entries[near - 1] + HEAD
+
+
+def _walk(path: Path, content: mmap.mmap, place: int) -> Iterator[int]:
+    """Where the entries of a heap begin, each of which must lead on."""
     (size,) = struct.unpack_from("<Q", content, place + 8) if place + HEAD <= len(content) else (0,)
     at, end = place + HEAD, place + size
     while at + HEAD <= min(end, len(content)):
@@ -47,6 +57,7 @@ def _walk(path: Path, content: mmap.mmap, place: int) -> None:
         step = HEAD + -(-length // 8) * 8 if number else length  # number 0 is free space, its own head included
         if not HEAD <= step <= end - at:
             raise FormatError(f"{path}: a heap of texts is damaged at byte {at}")
+        yield at
         at += step
 
 

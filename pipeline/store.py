@@ -23,7 +23,7 @@ from gaitreid import __version__
 from gaitreid.pipeline.bounds import Allowance
 from gaitreid.pipeline.checks import check
 from gaitreid.pipeline.files import replacing
-from gaitreid.pipeline.heaps import check_heaps
+from gaitreid.pipeline.heaps import REFERENCE, check_heaps
 from gaitreid.pipeline.schema import SCHEMAS
 from gaitreid.pipeline.sink import Sink
 from gaitreid.pipeline.versions import CODE
@@ -208,21 +208,22 @@ def _opened(path: Path, schema: str | None) -> Iterator[Any]:
 
 
 def _check_texts(path: Path, file: Any, too_long: list[int]) -> None:
-    """What looks like a reference to a text that is longer than the file must be a number among others.
+    """What looks like a reference to a text that is longer than the file must be something else among the values of a dataset.
 
     Raises:
         FormatError: it is a reference.
     """
-    numbers: list[tuple[int, int]] = []
+    values: list[tuple[int, int, int]] = []
 
     def visit(_: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "iufb" and (place := item.id.get_offset()) is not None:
-            numbers.append((place, place + item.id.get_storage_size()))
+        if isinstance(item, h5py.Dataset) and (place := item.id.get_offset()) is not None:
+            size = item.id.get_storage_size()
+            values.append((place, place + size, 0 if item.dtype.kind in "iufb" else REFERENCE.size))
 
     if too_long:
         file.visititems(visit)
     for at in too_long:
-        if not any(first <= at < last for first, last in numbers):
+        if not any(first <= at < last and (not stride or (at - first) % stride) for first, last, stride in values):
             raise FormatError(f"{path}: a text is damaged: the one of byte {at} would be longer than the file")
 
 

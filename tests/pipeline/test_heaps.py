@@ -11,6 +11,7 @@ from benchmarks import fuzz
 from gaitreid.pipeline import heaps, store
 from gaitreid.pose.errors import FormatError
 from gaitreid.pose.records import Track3D
+from gaitreid.reid.records import Embeddings
 
 
 def references(path: Path) -> list[int]:
@@ -85,3 +86,20 @@ def test_references_at_the_edge_of_a_block(tmp_path: Path, monkeypatch: pytest.M
     for size in range(40, 64):
         monkeypatch.setattr(heaps, "BLOCK", size)
         assert heaps.check_heaps(path) == [at]
+
+
+def test_thousands_of_texts_are_read_and_each_of_them_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    path.write_bytes(fuzz._hdf5("embeddings"))
+    texts = [f"{n:040d}" for n in range(20_000)]  # numbers of entries reach the places of heaps, and have zeros at their ends
+    with h5py.File(path, "r+") as file:
+        del file["embeddings/subject"]
+        file["embeddings"].create_dataset("subject", data=texts, dtype=h5py.string_dtype())
+        place = file["embeddings/subject"].id.get_offset()
+    assert store.describe(path)["datasets"]["/embeddings/subject"]["shape"] == [20_000]
+    good = path.read_bytes()
+    for number in (0, 511, 19_999):
+        at = place + number * heaps.REFERENCE.size
+        path.write_bytes(good[:at] + struct.pack("<I", 0xF0000000) + good[at + 4 :])
+        with pytest.raises(FormatError, match=f"the one of byte {at} would be longer"):
+            store.column(path, "embeddings", Embeddings, "/embeddings", "subject")
