@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gaitreid.pose.errors import FormatError
 
@@ -31,25 +30,26 @@ def check_heaps(path: Path) -> list[int]:
         FormatError: an entry of a heap leads to itself or out of it.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        heaps: list[int] = []
-        entries: list[int] = []
+        heads: list[int] = []
+        texts: dict[int, set[int]] = {}
         place = content.find(HEAP)
         while place >= 0:
-            heaps.append(place)
-            entries += _walk(path, content, place)
+            texts[place] = set()
+            for at, number in _walk(path, content, place):
+                heads.append(at)
+                texts[place].add(number)
             place = content.find(HEAP, place + len(HEAP))
-        found = _too_long(content, np.array(heaps, dtype=np.uint64)) if heaps else []
-        return [at for at in found if not _heads(entries, at + 4)]
+        return [at for at in _too_long(content, texts) if not _touches(heads, at + 4)] if texts else []
 
 
-def _heads(entries: list[int], at: int) -> bool:
+def _touches(heads: list[int], at: int) -> bool:
     """Whether eight bytes touch the head of an entry, whose numbers may look like where a heap is."""
-    near = bisect(entries, at + 7)
-    return near > 0 and at < entries[near - 1] + HEAD
+    near = bisect(heads, at + 7)
+    return near > 0 and at < heads[near - 1] + HEAD
 
 
-def _walk(path: Path, content: mmap.mmap, place: int) -> Iterator[int]:
-    """Where the entries of a heap begin, each of which must lead on."""
+def _walk(path: Path, content: mmap.mmap, place: int) -> Iterator[tuple[int, int]]:
+    """Where the texts of a heap begin, and their numbers; each must lead on."""
     (size,) = struct.unpack_from("<Q", content, place + 8) if place + HEAD <= len(content) else (0,)
     at, end = place + HEAD, place + size
     while at + HEAD <= min(end, len(content)):
@@ -57,13 +57,14 @@ def _walk(path: Path, content: mmap.mmap, place: int) -> Iterator[int]:
         step = HEAD + -(-length // 8) * 8 if number else length  # number 0 is free space, its own head included
         if not HEAD <= step <= end - at:
             raise FormatError(f"{path}: a heap of texts is damaged at byte {at}")
-        yield at
+        if number:
+            yield at, number
         at += step
 
 
-def _too_long(content: mmap.mmap, heaps: NDArray[np.uint64]) -> list[int]:
+def _too_long(content: mmap.mmap, texts: dict[int, set[int]]) -> list[int]:
     """See `check_heaps`."""
-    found = set()
+    heaps, found = np.array(list(texts), dtype=np.uint64), set()
     for first in range(0, len(content) - REFERENCE.size, BLOCK):
         block = content[first : first + BLOCK + REFERENCE.size]
         for shift in range(8):  # references lie at any byte
@@ -71,6 +72,8 @@ def _too_long(content: mmap.mmap, heaps: NDArray[np.uint64]) -> list[int]:
             near = np.flatnonzero(words <= heaps[-1])
             for word in near[np.isin(words[near], heaps)].tolist():
                 at = shift + 8 * word - 4
-                if 0 <= at <= len(block) - REFERENCE.size and REFERENCE.unpack_from(block, at)[0] > len(content):
-                    found.add(first + at)
+                if 0 <= at <= len(block) - REFERENCE.size:
+                    length, place, number = REFERENCE.unpack_from(block, at)
+                    if length > len(content) and number in texts[place]:
+                        found.add(first + at)
     return sorted(found)

@@ -103,3 +103,12 @@ def test_thousands_of_texts_are_read_and_each_of_them_is_checked(tmp_path: Path)
         path.write_bytes(good[:at] + struct.pack("<I", 0xF0000000) + good[at + 4 :])
         with pytest.raises(FormatError, match=f"the one of byte {at} would be longer"):
             store.column(path, "embeddings", Embeddings, "/embeddings", "subject")
+
+
+def test_what_says_where_the_parts_of_an_array_are_may_look_like_a_reference(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    path.write_bytes(fuzz._hdf5("silhouettes"))
+    place = path.read_bytes().find(heaps.HEAP)
+    lookalike = heaps.REFERENCE.pack(0xFFFFFFFF, place, 0)  # neighbours that are not there, and the size of a part
+    path.write_bytes(path.read_bytes() + lookalike)
+    assert heaps.check_heaps(path) == []
