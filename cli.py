@@ -251,7 +251,7 @@ def match(
         typer.Option("--training", min=0, help="lt, cross-view: the first 24, 62 or 74 (default) people are not tested."),
     ] = None,
     as_published: AsPublishedOption = False,
-    metric: Annotated[str | None, typer.Option("--metric", help="cosine or euclidean.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="cosine, euclidean or robust (saturates part by part).")] = None,
     exclude: Annotated[
         str | None, typer.Option("--exclude", help="same-recording, same-window, overlap, same-view or nothing.")
     ] = None,
@@ -578,7 +578,9 @@ def synth(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the videos, and truth/ with ground truth.")],
     subjects: Annotated[int | None, typer.Option("--subjects", min=1, help="How many people.")] = None,
     views: Annotated[str | None, typer.Option("--views", help="Degrees: 0,90; 0 walks towards the camera.")] = None,
-    conditions: Annotated[str | None, typer.Option("--conditions", help="nm (normal), bg (bag), cl (coat).")] = None,
+    conditions: Annotated[
+        str | None, typer.Option("--conditions", help="nm (normal), bg (bag), cl (coat), day (any other day).")
+    ] = None,
     numbers: Annotated[int | None, typer.Option("--numbers", min=1, help="Recordings a condition.")] = None,
     people: Annotated[int | None, typer.Option("--people-per-scene", min=1, help="People in one frame.")] = None,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.2, help="Length of a clip.")] = None,

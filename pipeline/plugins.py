@@ -42,6 +42,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "gaitgl": "gaitreid.reid.encoders.gaitgl:GaitGl",
         "gaittake": "gaitreid.reid.encoders.gaittake:GaitTake",
         "gei": "gaitreid.reid.encoders.gei:Gei",
+        "gei-parts": "gaitreid.reid.encoders.gei:GeiParts",
         "gei-lda": "gaitreid.reid.encoders.gei:GeiLda",
         "skeleton": "gaitreid.reid.encoders.skeleton:Skeleton",
     },
@@ -56,6 +57,7 @@ SECTIONS = {
     "posegait": "supervised",
     "joints-lda": "lda",
     "gei-lda": "gei",
+    "gei-parts": "gei",
 }
 
 

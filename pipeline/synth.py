@@ -18,6 +18,7 @@ from gaitreid.pose.skeleton import H36M17
 from gaitreid.pose.walker import walker
 
 CONDITIONS = ("nm", "bg", "cl")
+KNOWN = (*CONDITIONS, "day")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class SynthConfig:
     Attributes:
         subjects: number of people.
         views: degrees; 0 walks towards the camera, 90 across, 180 away.
-        conditions: nm (normal), bg (a bag), cl (a long coat).
+        conditions: nm (normal), bg (a bag), cl (a long coat), day (clothes, bags and habits as on any other day; not by default).
         numbers: recordings a condition.
         people_per_scene: people in one frame; above 1 the files are named scene-01-090.avi and so on.
         seconds: length of a clip.
@@ -44,8 +45,8 @@ class SynthConfig:
         """Check the ranges."""
         if min(self.subjects, self.numbers, self.people_per_scene) < 1 or self.seconds < 0.2:
             raise UsageError("synth: subjects, numbers and people_per_scene must be 1 or more, seconds 0.2 or more")
-        if unknown := set(self.conditions) - set(CONDITIONS):
-            raise UsageError(f"synth.conditions: {', '.join(sorted(unknown))} is not one of {', '.join(CONDITIONS)}")
+        if unknown := set(self.conditions) - set(KNOWN):
+            raise UsageError(f"synth.conditions: {', '.join(sorted(unknown))} is not one of {', '.join(KNOWN)}")
         if self.people_per_scene > self.subjects:
             raise UsageError(f"synth: {self.people_per_scene} people a scene need as many subjects, there are {self.subjects}")
 
@@ -111,7 +112,7 @@ def _settings(clip: Clip) -> str:
 def _render(clip: Clip) -> Path:
     """Runs in a worker. The truth is written last: where it is, the video is whole."""
     people = [walker(clip.seed, n) for n in clip.people]
-    recording = (clip.seed, clip.people[0], CONDITIONS.index(clip.condition), clip.number)
+    recording = (clip.seed, clip.people[0], KNOWN.index(clip.condition), clip.number)
     truths = []
     with replacing(clip.path, private=False) as temporary:
         video = temporary.with_name(f"{temporary.name}.avi")  # OpenCV goes by the ending

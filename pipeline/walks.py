@@ -24,6 +24,7 @@ from gaitreid.reid.records import Walks
 
 PIXELS = SILHOUETTE_HEIGHT * SILHOUETTE_WIDTH
 INSIDE = 127  # grey above this is inside
+EDGE = 0.01  # of the picture's width: a box that is so near ends there
 
 
 def pack(work: Work, config: PackConfig, console: Console) -> Path:
@@ -43,7 +44,7 @@ def pack(work: Work, config: PackConfig, console: Console) -> Path:
     left_out: Counter[str] = Counter()
     with console.progress("pack", len(stems), "videos") as progress:
         for count, stem in enumerate(stems, 1):
-            for row in _tracks(stem, *files[stem]):
+            for row in _tracks(stem, *files[stem], config):
                 if len(row["frame"]) < config.min_frames:
                     left_out["too-short"] += 1
                     console.detail(f"pack: {stem} track {row['track']}: too-short: {len(row['frame'])} frames")
@@ -80,7 +81,7 @@ def made_of(index: Index, files: Mapping[str, tuple[Path, Path]]) -> str:
     return digest(f"{stem} {index.known(path, schema).sha256}" for stem, path, schema in there)
 
 
-def _tracks(stem: str, silhouettes: Path, keypoints: Path) -> list[dict[str, Any]]:
+def _tracks(stem: str, silhouettes: Path, keypoints: Path, config: PackConfig) -> list[dict[str, Any]]:
     """The tracks of one video, each the columns of its row and the arrays of its frames."""
     masks = store.read_all(silhouettes, "silhouettes", Silhouettes) if silhouettes.exists() else {}
     poses = store.read_all(keypoints, "pose2d", Track2D) if keypoints.exists() else {}
@@ -88,20 +89,21 @@ def _tracks(stem: str, silhouettes: Path, keypoints: Path) -> list[dict[str, Any
     of_video = Labels(**{name: str(attributes.get(name, "")) for name in FIELDS})
     both: dict[str, Silhouettes | Track2D] = {**masks, **poses}
     labels = labels_of({int(name): track for name, track in both.items()}, of_video)
+    width = float(attributes.get("width", 0)) if config.whole else 0.0
     return [
         {
             "video": stem,
             "track": int(name),
             "recording": of_video.recording(stem),
             **labels[int(name)].as_dict(),
-            **_frames(masks.get(name), poses.get(name)),
+            **_counted(_whole(_frames(masks.get(name), poses.get(name)), width, config.min_frames)),
         }
         for name in sorted(both)
     ]
 
 
 def _frames(mask: Silhouettes | None, pose: Track2D | None) -> dict[str, Any]:
-    """The arrays of one track, row by row, and how many rows have a silhouette and keypoints."""
+    """The arrays of one track, row by row."""
     own = mask if mask is not None else pose
     assert own is not None
     frame = own.frame
@@ -117,14 +119,21 @@ def _frames(mask: Silhouettes | None, pose: Track2D | None) -> dict[str, Any]:
     if pose is not None:
         mine, theirs = np.intersect1d(frame, pose.frame, return_indices=True)[1:]
         keypoints[mine], box[mine] = _coco(pose)[theirs], pose.box[theirs]
-    return {
-        "frame": frame,
-        "silhouette": bits,
-        "keypoints": keypoints,
-        "box": box,
-        "outlined": int(bits.any(axis=1).sum()),
-        "posed": int((keypoints[..., 2] > 0).any(axis=1).sum()),
-    }
+    return {"frame": frame, "silhouette": bits, "keypoints": keypoints, "box": box}
+
+
+def _whole(arrays: dict[str, Any], width: float, least: int) -> dict[str, Any]:
+    """Without the rows in which the box reaches an edge of a picture of this width, where enough others are left."""
+    left, right = arrays["box"][:, 0], arrays["box"][:, 2]
+    edge = EDGE * width
+    whole = ~((left <= edge) | (right >= width - edge))  # an unknown box is none that is cut
+    return {name: rows[whole] for name, rows in arrays.items()} if width and whole.sum() >= least else arrays
+
+
+def _counted(arrays: dict[str, Any]) -> dict[str, Any]:
+    """With how many rows have a silhouette, and keypoints."""
+    outlined, posed = arrays["silhouette"].any(axis=1), (arrays["keypoints"][..., 2] > 0).any(axis=1)
+    return {**arrays, "outlined": int(outlined.sum()), "posed": int(posed.sum())}
 
 
 def _coco(pose: Track2D) -> FloatArray:

@@ -5,6 +5,7 @@ Camera axes are x right, y down, z away. View 0 walks towards the camera, 90 acr
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.skeleton import H36M17
 from gaitreid.pose.video import Image
-from gaitreid.pose.walker import BODY, Colour, Walker, walk
+from gaitreid.pose.walker import BODY, Colour, Walker, another_day, walk
 
 WIDTH, HEIGHT, FPS = 320, 240, 25
 FOCAL = 370.0  # pixels
@@ -37,6 +38,32 @@ LIMBS = (
 
 
 @dataclass(frozen=True)
+class Dress:
+    """What somebody wears.
+
+    Attributes:
+        coat: whether it covers shirt and arms.
+        hem: how far down the coat hangs from the hip, in thighs; above 1 it ends below the knee.
+        thick: width of trunk and sleeves, and `skirt` of the hem, times the usual.
+        trousers: width of the legs, times the usual.
+        bag: where one is carried.
+        hood: how much larger than the hair it makes the head.
+    """
+
+    coat: bool = False
+    hem: float = 0.9
+    thick: float = 1.0
+    skirt: float = 1.0
+    trousers: float = 1.0
+    bag: Literal["", "back", "front", "side"] = ""
+    hood: float = 1.0
+
+
+DRESSES = {"nm": Dress(), "bg": Dress(bag="back"), "cl": Dress(coat=True)}
+BAGS = {"back": (0.0, 0.16), "front": (0.0, -0.18), "side": (0.2, 0.0)}  # metres to the side, and behind
+
+
+@dataclass(frozen=True)
 class Truth:
     """One person in one picture, joints in H36M17's order: xy (17, 2) pixels, xyz (17, 3) metres in camera axes."""
 
@@ -58,21 +85,42 @@ def scene(walkers: Sequence[Walker], condition: str, view: float, seconds: float
     Several people walk on parallel lanes, every other one the opposite way, and so cross.
 
     Args:
-        condition: nm, bg (a bag) or cl (a long coat).
+        condition: nm, bg (a bag), cl (a long coat) or day (clothes, bags and habits of any other day, and
+            pictures of any sharpness).
         seed: of the room, of what differs between recordings, and of the camera's noise.
     """
     rng = np.random.default_rng(seed)
+    dresses = [DRESSES.get(condition) or any_dress(rng) for _ in walkers]
+    walkers = [another_day(person, rng) for person in walkers] if condition == "day" else walkers
+    sharp = float(rng.uniform(0.4, 1.0)) if condition == "day" else 1.0
     time = np.arange(max(2, round(seconds * FPS))) / FPS
     bodies = [_body(w, condition, view, time, rng, lane, len(walkers)) for lane, w in enumerate(walkers)]
     room = _room(np.random.default_rng(seed[:1]))
     for t in range(len(time)):
         image = room.copy()
         for n in sorted(range(len(walkers)), key=lambda n: -bodies[n][t, 0, 2]):  # far ones first
-            _draw(image, walkers[n], bodies[n][t], condition)
-        small = cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+            _draw(image, walkers[n], bodies[n][t], dresses[n])
+        small = cv2.resize(image, (round(WIDTH * sharp), round(HEIGHT * sharp)), interpolation=cv2.INTER_AREA)
         noisy = small + rng.normal(0, 2.0, small.shape)
+        if sharp < 1:
+            noisy = np.asarray(cv2.resize(noisy, (WIDTH, HEIGHT)), dtype=np.float64)
         people = tuple(Truth(project(b[t, : len(H36M17.joints)]), b[t, : len(H36M17.joints)]) for b in bodies)
         yield Rendered(np.clip(noisy, 0, 255).astype(np.uint8), people)
+
+
+def any_dress(rng: np.random.Generator) -> Dress:
+    """Light or heavy, with or without a coat of any length, a hood, and a bag."""
+    coat = bool(rng.random() < 0.5)
+    carried = rng.random() < 0.35
+    return Dress(
+        coat=coat,
+        hem=float(rng.uniform(0.1, 1.4)),
+        thick=float(rng.uniform(1.0, 1.35) if coat else rng.uniform(0.92, 1.15)),
+        skirt=float(rng.uniform(0.85, 1.25)),
+        trousers=float(rng.uniform(0.88, 1.3)),
+        bag=("back", "front", "side")[rng.integers(3)] if carried else "",
+        hood=float(rng.uniform(1.05, 1.35) if rng.random() < 0.3 else 1.0),
+    )
 
 
 def project(xyz: FloatArray) -> FloatArray:
@@ -117,55 +165,56 @@ def _room(rng: np.random.Generator) -> Image:
     return np.asarray(np.clip(image + 3 * grain[..., None], 0, 255), dtype=np.uint8)
 
 
-def _draw(image: Image, person: Walker, body: FloatArray, condition: str) -> None:
+def _draw(image: Image, person: Walker, body: FloatArray, dress: Dress) -> None:
     """One person over what is there, far parts first."""
     at = dict(zip(BODY, body, strict=True))
     _shadow(image, at["left_ankle"], at["right_ankle"])
-    parts = [(at[a], at[b], ra * person.girth, rb * person.girth, person.colour[wear]) for a, b, ra, rb, wear in LIMBS]
-    coat = condition == "cl"
-    top = person.colour["coat" if coat else "shirt"]
-    if coat:
-        parts = [_sleeve(part, person) for part in parts]
-    parts.append((0.85 * at["thorax"] + 0.15 * at["pelvis"], at["pelvis"], 0.105 * person.girth, 0.11 * person.girth, top))
+    parts = [_limb(at[a], at[b], ra * person.girth, rb * person.girth, wear, person, dress) for a, b, ra, rb, wear in LIMBS]
+    top, girth = person.colour["coat" if dress.coat else "shirt"], person.girth * dress.thick
+    parts.append((0.85 * at["thorax"] + 0.15 * at["pelvis"], at["pelvis"], 0.105 * girth, 0.11 * girth, top))
     for side in ("left", "right"):
+        hip, leg = at[f"{side}_hip"], at[f"{side}_knee"] - at[f"{side}_hip"]
         inward = 0.25 * (at["thorax"] - at[f"{side}_shoulder"])
-        parts.append((at[f"{side}_shoulder"] + inward, at[f"{side}_hip"], 0.085 * person.girth, 0.1 * person.girth, top))
-        if coat:
-            hem = at[f"{side}_hip"] + 0.9 * (at[f"{side}_knee"] - at[f"{side}_hip"])
-            parts.append((at[f"{side}_hip"], hem, 0.115 * person.girth, 0.14 * person.girth, top))
-    if condition == "bg":
+        parts.append((at[f"{side}_shoulder"] + inward, hip, 0.085 * girth, 0.1 * girth, top))
+        if dress.coat:
+            parts.append((hip, hip + dress.hem * leg, 0.115 * girth, 0.14 * girth * dress.skirt, top))
+    if dress.bag:
         behind = np.cross(at["left_shoulder"] - at["right_shoulder"], [0, 1, 0])
-        behind = 0.16 * behind / max(float(np.linalg.norm(behind)), 1e-6)
-        high, low = at["thorax"] + [0, 0.1, 0] + behind, at["spine"] + [0, 0.12, 0] + behind
+        behind = behind / max(float(np.linalg.norm(behind)), 1e-6)
+        aside, back = BAGS[dress.bag]
+        shift = back * behind + aside * np.cross([0, 1, 0], behind)
+        high, low = at["thorax"] + [0, 0.1, 0] + shift, at["spine"] + [0, 0.12, 0] + shift
         parts.append((high, low, 0.1, 0.12, person.colour["bag"]))
     parts.sort(key=lambda part: -(part[0][2] + part[1][2]))
     head = at["chin"] + 0.5 * (at["head"] - at["chin"])
     drawn = False
     for part in parts:
         if not drawn and part[0][2] + part[1][2] < 2 * head[2] - 0.1:
-            _head(image, person, at, head)
+            _head(image, person, at, head, dress)
             drawn = True
         _capsule(image, *part)
     if not drawn:
-        _head(image, person, at, head)
+        _head(image, person, at, head, dress)
 
 
-def _sleeve(
-    part: tuple[FloatArray, FloatArray, float, float, Colour], person: Walker
+def _limb(
+    a: FloatArray, b: FloatArray, ra: float, rb: float, wear: str, person: Walker, dress: Dress
 ) -> tuple[FloatArray, FloatArray, float, float, Colour]:
-    """A coat covers the arms: shirt and forearm take its colour and are a little wider."""
-    a, b, ra, rb, colour = part
-    arm = colour == person.colour["shirt"] or (
-        colour == person.colour["skin"] and ra >= 0.034 * person.girth and ra < 0.045 * person.girth
-    )
-    return (a, b, ra * 1.3, rb * 1.35, person.colour["coat"]) if arm else part
+    """As it is dressed: a coat covers the arms, shirt and forearm, which take its colour and are a little wider."""
+    forearm = wear == "skin" and 0.034 * person.girth <= ra < 0.045 * person.girth
+    if wear == "trousers":
+        return a, b, ra * dress.trousers, rb * dress.trousers, person.colour[wear]
+    if dress.coat and (wear == "shirt" or forearm):
+        return a, b, ra * 1.3 * dress.thick, rb * 1.35 * dress.thick, person.colour["coat"]
+    return a, b, ra, rb, person.colour[wear]
 
 
-def _head(image: Image, person: Walker, at: dict[str, FloatArray], centre: FloatArray) -> None:
-    """Hair behind, face in front, eyes where it looks."""
+def _head(image: Image, person: Walker, at: dict[str, FloatArray], centre: FloatArray, dress: Dress) -> None:
+    """Hair or a hood behind, face in front, eyes where it looks."""
     size = float(np.linalg.norm(at["head"] - at["chin"]))
     forward = (at["nose"] - centre) / max(float(np.linalg.norm(at["nose"] - centre)), 1e-6)
-    _ellipse(image, centre, size * 0.5, size * 0.6, person.colour["hair"])
+    behind = person.colour["coat" if dress.hood > 1 else "hair"]
+    _ellipse(image, centre, size * 0.5 * dress.hood, size * 0.6 * dress.hood, behind)
     face = centre + forward * size * 0.14 + np.array([0, 0.06 * size, 0])
     toward = float(-forward[2])  # 1 looks into the camera
     if toward < -0.5:

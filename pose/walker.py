@@ -3,7 +3,7 @@
 Body axes are x to the walker's left, y up, z forward; the ground is y = 0.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def walker(seed: int, subject: int) -> Walker:
     height = float(np.clip(rng.normal(1.71, 0.09), 1.5, 1.95))
 
     def around(mean: float, spread: float) -> float:
-        return mean + spread * float(np.clip(rng.normal(), -2, 2))
+        return mean + spread * _normal(rng)
 
     return Walker(
         length={name: height * share * around(1.0, 0.045) for name, share in SHARES.items()},
@@ -88,6 +88,35 @@ def walker(seed: int, subject: int) -> Walker:
         asymmetry=around(0.0, 0.06),
         colour={name: _colour(rng, name) for name in ("skin", "hair", "shirt", "trousers", "shoes", "coat", "bag")},
     )
+
+
+def another_day(person: Walker, rng: np.random.Generator) -> Walker:
+    """The same body in other clothes and another mood: pace, posture and arms differ as they do between days, limbs do not."""
+
+    def about(value: float, share: float, least: float = 0.0) -> float:
+        return value * (1 + share * _normal(rng)) + least * _normal(rng)
+
+    pockets = rng.random() < 0.15
+    return replace(
+        person,
+        cadence=about(person.cadence, 0.06),
+        hip_swing=about(person.hip_swing, 0.1),
+        knee_swing=about(person.knee_swing, 0.05),
+        knee_stance=about(person.knee_stance, 0.1),
+        arm_swing=0.08 if pockets else person.arm_swing * float(rng.uniform(0.5, 1.3)),
+        elbow=1.0 if pockets else about(person.elbow, 0.0, 0.12),
+        arms_apart=about(person.arms_apart, 0.0, 0.05),
+        lean=about(person.lean, 0.0, 0.035),
+        shoulder_turn=about(person.shoulder_turn, 0.2),
+        step_width=about(person.step_width, 0.0, 0.01),
+        head_forward=about(person.head_forward, 0.0, 0.08),
+        colour={name: old if name in ("skin", "hair") else _colour(rng, name) for name, old in person.colour.items()},
+    )
+
+
+def _normal(rng: np.random.Generator) -> float:
+    """Within two deviations."""
+    return float(np.clip(rng.normal(), -2, 2))
 
 
 def walk(person: Walker, time: FloatArray, rng: np.random.Generator, condition: str = "nm") -> tuple[FloatArray, FloatArray]:

@@ -14,6 +14,7 @@ from gaitreid.reid.records import Embeddings, Ranking
 from gaitreid.reid.rerank import EXPANSION, Reranking
 
 THREADS = min(4, os.cpu_count() or 1)
+SATURATION = 20.0  # of a distance whose mean over pairs is 1, as `fuse` makes it
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +97,8 @@ class Comparison:
             return 1.0
         if self.config.metric == "cosine":
             return 2.0
-        return float(2 * np.sqrt((self.vectors**2).sum(axis=1).max(initial=0.0)))
+        farthest = float(2 * np.sqrt((self.vectors**2).sum(axis=1).max(initial=0.0)))
+        return float(np.log1p(SATURATION * farthest)) if self.config.metric == "robust" else farthest
 
 
 def compare(embeddings: Embeddings, probe_tracks: IntArray, gallery_tracks: IntArray, config: MatchConfig) -> Comparison:
@@ -170,8 +172,17 @@ def directions(vectors: FloatArray, parts: int = 1) -> NDArray[np.float64]:
     return np.asarray((split / np.where(length > 0, length, 1)).reshape(vectors.shape))
 
 
+def saturated(distance: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a part's Euclidean distance counts for `robust`: log(1 + 20 d), so that a part that differs much differs little more.
+
+    A coat changes the trunk of everybody in the gallery by more than people differ in it; of a sum of distances it would take
+    all, of a sum of logarithms it leaves the order to the legs.
+    """
+    return np.asarray(np.log1p(np.float32(SATURATION) * distance), dtype=np.float32)
+
+
 class Against:
-    """Distances to a gallery (G, D), the mean over the parts of: Euclidean, or 1 - cosine (1 for a zero vector).
+    """Distances to a gallery (G, D), the mean over the parts of: Euclidean, 1 - cosine (1 for a zero vector), or `saturated`.
 
     In double precision, since the expanded square loses half the digits where two vectors are close.
 
@@ -182,9 +193,9 @@ class Against:
 
     def __init__(self, gallery: NDArray[np.float64], metric: str, parts: int = 1) -> None:
         self.metric, self.parts = metric, parts
-        split = np.split(gallery, parts, axis=1) if metric == "euclidean" else [gallery]  # cosines add up to one product
+        split = np.split(gallery, parts, axis=1) if metric != "cosine" else [gallery]  # cosines add up to one product
         # The square of the gallery vector comes as one more column, so that the product has it added.
-        self.gallery = [np.column_stack([g, (g**2).sum(1)]) if metric == "euclidean" else g for g in split]
+        self.gallery = [np.column_stack([g, (g**2).sum(1)]) if metric != "cosine" else g for g in split]
 
     def __call__(self, probe: NDArray[np.float64]) -> NDArray[np.float32]:
         """All distances: (B, D) -> (B, G)."""
@@ -197,6 +208,7 @@ class Against:
             product = np.column_stack([-2 * p, np.ones(len(p))]) @ g.T
             product += (p**2).sum(1)[:, None]
             distance = np.asarray(np.sqrt(np.maximum(product, 0, out=product), out=product), dtype=np.float32)
+            distance = saturated(distance) if self.metric == "robust" else distance
             total = distance if total is None else total + distance
         assert total is not None
         return total / np.float32(self.parts) if self.parts > 1 else total

@@ -150,10 +150,13 @@ class PackConfig:
         keypoints: rgb, of the 2D stage, from the video's picture; or silhouette, of an estimator that sees the silhouettes
             (GaitTAKE, section 3.2).
         min_frames: shorter walks are left out.
+        whole: leave out frames in which somebody comes into the picture or goes out of it at its left or right edge, where
+            `min_frames` others are left.
     """
 
     keypoints: Literal["rgb", "silhouette"] = "rgb"
     min_frames: int = 5
+    whole: bool = True
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -376,7 +379,7 @@ class MatchConfig:
     """How probes are compared with the gallery.
 
     Attributes:
-        metric: distance between vectors.
+        metric: distance between vectors, or the mean of its parts' distances; robust is Euclidean and saturates part by part.
         exclude: gallery items that a probe is not compared with.
         unit: what is ranked: whole tracks, or single windows.
         top: ranks kept in ranking.csv and ranking.h5.
@@ -384,7 +387,7 @@ class MatchConfig:
         block: pairs of a probe and a gallery item at a time; memory grows with it.
     """
 
-    metric: Literal["euclidean", "cosine"] = "cosine"
+    metric: Literal["euclidean", "cosine", "robust"] = "cosine"
     exclude: Exclude = "same-recording"
     unit: Literal["track", "window"] = "track"
     top: int = 10

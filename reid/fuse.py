@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gaitreid.pose.arrays import FloatArray, IntArray, specs, take
 from gaitreid.pose.errors import UsageError
@@ -18,7 +19,8 @@ def fuse(embeddings: Sequence[Embeddings], metric: Metric) -> Embeddings:
 
     With the cosine it is the weighted mean of the cosines, whose weights are one over their deviations over pairs of tracks;
     with the Euclidean distance the square root of the sum of squares, each over its mean, or the sum, each over its mean, where
-    one of them has parts. Tracks that one of them lacks are left out. Where the windows are not the same, as those of walks and
+    one of them has parts. With the robust distance every part of every embedding counts the same: its directions, over their mean
+    distance. Tracks that one of them lacks are left out. Where the windows are not the same, as those of walks and
     of models of windows, a track's own vector is its only window.
 
     Raises:
@@ -26,7 +28,8 @@ def fuse(embeddings: Sequence[Embeddings], metric: Metric) -> Embeddings:
     """
     every = _common(embeddings)
     first = every[0]
-    parts = 1 if metric == "cosine" or all(of.parts == 1 for of in every) else sum(of.parts for of in every)
+    summed = metric == "cosine" or (metric == "euclidean" and all(of.parts == 1 for of in every))
+    parts = 1 if summed else sum(of.parts for of in every)
     windows, vectors = zip(*(_scaled(of, metric, parts) for of in every), strict=True)
     width = max(vector.shape[2] for vector in vectors) if parts > 1 else 0
     return Embeddings(
@@ -80,9 +83,13 @@ def _rows(of: Embeddings, rows: IntArray) -> Embeddings:
 def _scaled(of: Embeddings, metric: Metric, parts: int) -> tuple[FloatArray, FloatArray]:
     """Vectors of windows and of tracks, (N, parts of this embedding or 1, D), such that the distance of the fused ones adds up.
 
-    Distances over pairs of tracks have unit deviation with the cosine, unit mean otherwise.
+    Distances over pairs of tracks have unit deviation with the cosine, unit mean otherwise (each part's with robust).
     """
     rows = np.random.default_rng(0).permutation(len(of.vector))[:SAMPLE]
+    if metric == "robust":
+        window, vector = (directions(v, of.parts).reshape(len(v), of.parts, -1) for v in (of.window, of.vector))
+        scales = np.array([_mean_distance(vector[rows, part], "euclidean") for part in range(of.parts)])[:, None]
+        return (window / scales).astype(np.float32), (vector / scales).astype(np.float32)
     if metric == "cosine":
         window, vector = (directions(v, of.parts) / np.sqrt(of.parts) for v in (of.window, of.vector))
         spread = (
@@ -91,12 +98,17 @@ def _scaled(of: Embeddings, metric: Metric, parts: int) -> tuple[FloatArray, Flo
         scale = max(spread, 1e-6) ** -0.5  # a product of two vectors has its square
     else:
         window, vector = of.window.astype(np.float64), of.vector.astype(np.float64)
-        apart = Against(vector[rows], metric, of.parts)(vector[rows])
-        scale = 1 / max(float(apart.sum()) / max(len(rows) * (len(rows) - 1), 1), 1e-6)
+        scale = 1 / _mean_distance(vector[rows], metric, of.parts)
         scale *= parts / of.parts if parts > 1 else 1  # the distance is the mean over all parts
     split = of.parts if parts > 1 else 1
     window, vector = ((v * scale).astype(np.float32).reshape(len(v), split, -1) for v in (window, vector))
     return window, vector
+
+
+def _mean_distance(vectors: NDArray[np.float64], metric: Metric, parts: int = 1) -> float:
+    """Over pairs; above 0."""
+    apart = Against(vectors, metric, parts)(vectors)
+    return max(float(apart.sum()) / max(len(vectors) * (len(vectors) - 1), 1), 1e-6)
 
 
 def _flat(vectors: FloatArray, width: int) -> FloatArray:

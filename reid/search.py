@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitreid.pose.arrays import FloatArray, IntArray
-from gaitreid.reid.compare import THREADS
+from gaitreid.reid.compare import SATURATION, THREADS, saturated
 
 CHUNK = 2**15  # gallery vectors at a time
-Metric = Literal["cosine", "euclidean"]
+Metric = Literal["cosine", "euclidean", "robust"]
 
 
 def search(
@@ -19,7 +19,7 @@ def search(
     """Exact search; items equally far are in the order of their rows.
 
     On a CPU FAISS does the products and keeps the best, which is two to three times as fast as torch's product and topk; on
-    other devices, and for a mean of parts' Euclidean distances, torch does. What is found is measured again by
+    other devices, and for a mean of parts' distances, torch does. What is found is measured again by
     differences, since products lose half the digits of close vectors.
 
     Args:
@@ -29,10 +29,10 @@ def search(
         device: of torch, such as `cpu` or `cuda:0`.
 
     Returns:
-        Distances (P, k), rising (1 - cosine, or Euclidean), and rows of the gallery (P, k).
+        Distances (P, k), rising (`reid.compare.Against`), and rows of the gallery (P, k).
     """
     k = min(k, len(gallery))
-    summed = metric == "cosine" or parts == 1  # one product gives the whole distance
+    summed = metric == "cosine" or parts == 1  # one product gives the whole distance, or its order
     nearest = _faiss if device == "cpu" and summed else _torch
     if not k or not len(probe):
         return np.empty((len(probe), k), dtype=np.float32), np.empty((len(probe), k), dtype=np.int64)
@@ -50,7 +50,7 @@ def search(
 
 def _prepared(vectors: FloatArray, metric: Metric, parts: int) -> NDArray[np.float32]:
     """What the products are taken of; without a copy where it can be done without."""
-    if metric == "euclidean":
+    if metric != "cosine":
         return np.ascontiguousarray(vectors, dtype=np.float32)
     split = np.ascontiguousarray(vectors, dtype=np.float32).reshape(len(vectors), parts, vectors.shape[1] // parts)
     result = np.empty_like(split)
@@ -82,7 +82,11 @@ def _torch(probe: NDArray[np.float32], gallery: NDArray[np.float32], k: int, met
     for first in range(0, len(probe), size):
         block = torch.as_tensor(probe[first : first + size], device=device)
         block = block.view(len(block), parts, -1).transpose(0, 1)
-        distance = torch.cdist(block, against).mean(0) if metric == "euclidean" else -(block @ against.mT).mean(0)
+        if metric == "cosine":
+            distance = -(block @ against.mT).mean(0)
+        else:
+            apart = torch.cdist(block, against)
+            distance = (apart if metric == "euclidean" else (SATURATION * apart).log1p_()).mean(0)
         places.append(distance.topk(k, dim=1, largest=False).indices.cpu().numpy())
     return np.concatenate(places)
 
@@ -100,7 +104,9 @@ def _measured(
         blank = ~(mine.any(axis=3) & near.any(axis=3)) if metric == "cosine" else None
         near -= mine
         square = np.einsum("bkpd,bkpd->bkp", near, near)
-        distance = np.sqrt(square) if metric == "euclidean" else square / 2
+        distance = square / 2 if metric == "cosine" else np.sqrt(square)
+        if metric == "robust":
+            distance = saturated(distance)
         if blank is not None:
             distance[blank] = 1  # a zero vector has no direction
         result[block] = distance.mean(axis=2)

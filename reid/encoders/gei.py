@@ -1,6 +1,7 @@
 """Gait energy images: the mean silhouette of a walk (Han and Bhanu, PAMI 2006), as it is, or where PCA and LDA carry it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from gaitreid.reid.config import GeiConfig
 from gaitreid.reid.walks import Clips
 
 HALF = SILHOUETTE_HEIGHT // 2
+LEGS = 36  # the row below which coats end, and legs are apart
 STEP = range(8, 26)  # frames that a step may take: 0.3 to 1 s at 25 a second
 
 
@@ -55,6 +57,25 @@ class Gei(nn.Module):
         return (HALF if self.config.rows == "lower" else SILHOUETTE_HEIGHT) * SILHOUETTE_WIDTH
 
 
+class GeiParts(Gei):
+    """The image in two parts, trunk with head and legs, of somebody who walks to the right; nothing is learnt.
+
+    What is worn and carried changes the trunk, the pace changes the legs, seldom both: `match --metric robust` compares them one
+    by one. Shares of frames become arcsines of their roots, whose deviation is the same wherever the share lies.
+    """
+
+    parts = 2
+
+    def __init__(self, subjects: tuple[str, ...], config: GeiConfig | None = None) -> None:
+        super().__init__(subjects, replace(config or GeiConfig(), rows="all"))
+
+    def trunk(self, clips: Clips) -> Tensor:
+        """See `WalkEncoder`: (B, 2 x pixels of the trunk)."""
+        image = super().trunk(facing_right(clips)).clamp(0, 1).sqrt().asin()
+        trunk, legs = image[:, : LEGS * SILHOUETTE_WIDTH], image[:, LEGS * SILHOUETTE_WIDTH :]
+        return torch.cat([trunk, nn.functional.pad(legs, (0, trunk.shape[1] - legs.shape[1]))], dim=1)
+
+
 class GeiLda(Gei):
     """The image, carried by PCA and then LDA to where people are told apart; learnt from one image a walk, in one go.
 
@@ -86,6 +107,18 @@ class GeiLda(Gei):
     def vectors(self, clips: Clips) -> Tensor:
         """See `WalkEncoder`."""
         return (self.trunk(clips) - self.mean) @ self.directions
+
+
+def facing_right(clips: Clips) -> Clips:
+    """Silhouettes mirrored where the person's box moves to the left; those whose box is not known stay."""
+    middle = (clips.box[..., 0] + clips.box[..., 2]) / 2
+    known = middle.isfinite()
+    count = known.sum(dim=1, keepdim=True).clamp_min(1)
+    middle = torch.where(known, middle, 0.0)
+    time = torch.arange(middle.shape[1], device=middle.device, dtype=middle.dtype).expand_as(middle) * known
+    apart = [(of - of.sum(dim=1, keepdim=True) / count) * known for of in (time, middle)]
+    left = (apart[0] * apart[1]).sum(dim=1) < 0
+    return replace(clips, silhouettes=torch.where(left[:, None, None, None], clips.silhouettes.flip(-1), clips.silhouettes))
 
 
 def discriminants(images: FloatArray, subject: IntArray, variance: float) -> tuple[FloatArray, FloatArray]:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,18 @@ def test_keypoints_of_silhouettes_are_taken_when_asked_for(work: Work) -> None:
     assert walks.posed.tolist() == [0, 6]
     assert np.nanmin(walks.keypoints[6:, :, 0]) >= 1000
     assert packed(work).source == "rgb"
+
+
+def test_frames_at_the_edge_of_the_picture_are_left_out_where_others_remain(tmp_path: Path) -> None:
+    work = Work(tmp_path / "work")
+    frames = list(range(9))
+    boxes = np.array([(left, 10, left + 30, 90) for left in (0, 1, 4, 40, 80, 100, 110, 129, 150)], np.float32)
+    write(work.silhouettes("a"), "silhouettes", silhouettes(frames))
+    pose2d = replace(pose(frames), box=boxes)
+    store.write(work.pose2d("a"), "pose2d", {"/tracks/000001": pose2d}, {**LABELS, "width": 160})
+    assert packed(work).frame.tolist() == [2, 3, 4, 5, 6]
+    assert packed(work, PackConfig(min_frames=6)).frame.tolist() == frames
+    assert packed(work, PackConfig(whole=False)).frame.tolist() == frames
 
 
 def test_only_one_of_two_at_once_bears_the_label(tmp_path: Path) -> None:

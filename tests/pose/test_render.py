@@ -1,7 +1,9 @@
+import itertools
+
 import numpy as np
 import pytest
 
-from gaitreid.pose.render import FPS, HEIGHT, WIDTH, Rendered, project, scene
+from gaitreid.pose.render import BAGS, DRESSES, FPS, HEIGHT, WIDTH, Dress, Rendered, any_dress, project, scene
 from gaitreid.pose.skeleton import H36M17
 from gaitreid.pose.walker import walker
 
@@ -52,6 +54,45 @@ def test_conditions_look_different_and_walk_alike() -> None:
     nm, bg, cl = (clip(90, condition)[12] for condition in ("nm", "bg", "cl"))
     for other in (bg, cl):
         assert (np.abs(nm.image.astype(int) - other.image).max(axis=-1) > 60).sum() > 100
+
+
+def test_on_any_other_day_the_same_body_looks_and_walks_otherwise() -> None:
+    days = [list(scene([walker(0, 1)], "day", 90, 0.6, (0, 1, 3, n))) for n in range(1, 5)]
+    views = [list(scene([walker(0, 1)], "day", view, 0.6, (0, 1, 3, 1)))[5].people[0].xyz for view in (90, 0)]
+    pose = [frames[5].people[0].xyz for frames in days]
+    hip, knee = H36M17.indices("left_hip", "left_knee")
+    for one, other in itertools.pairwise(pose):
+        assert np.linalg.norm(one[hip] - one[knee]) == pytest.approx(np.linalg.norm(other[hip] - other[knee]))
+        assert np.abs((one - one[0]) - (other - other[0])).max() > 0.02
+    # The cameras of one recording see the same walk.
+    across, towards = (xyz - xyz[0] for xyz in views)
+    np.testing.assert_allclose(np.linalg.norm(across, axis=1), np.linalg.norm(towards, axis=1), atol=1e-9)
+    np.testing.assert_array_equal(days[0][3].image, list(scene([walker(0, 1)], "day", 90, 0.6, (0, 1, 3, 1)))[3].image)
+
+
+def test_dresses_differ_and_change_what_is_drawn() -> None:
+    rng = np.random.default_rng(0)
+    dresses = [any_dress(rng) for _ in range(200)]
+    assert {dress.bag for dress in dresses} == {"", *BAGS}
+    assert 0.3 < np.mean([dress.coat for dress in dresses]) < 0.7
+    assert 0.1 < np.mean([dress.hood > 1 for dress in dresses]) < 0.5
+    pixels = {}
+    for dress in (
+        Dress(),
+        Dress(coat=True, hem=0.3),
+        Dress(coat=True, hem=1.3),
+        Dress(bag="front"),
+        Dress(hood=1.3),
+        Dress(trousers=1.3),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(DRESSES, "nm", dress)
+            pixels[dress] = clip(90, seconds=0.4)[5].image.astype(int)
+    plain = pixels.pop(Dress())
+    changed = {dress: np.argwhere(np.abs(image - plain).max(axis=-1) > 60) for dress, image in pixels.items()}
+    assert all(len(where) > 20 for where in changed.values())
+    short, long = (where[:, 0].max() for dress, where in changed.items() if dress.coat)
+    assert long > short + 10  # rows: the hem hangs lower
 
 
 def test_people_in_one_scene_cross() -> None:

@@ -30,7 +30,7 @@ def test_fused_cosines_are_their_weighted_mean() -> None:
     assert fused.encoder == "made-up+made-up"
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "robust"])
 def test_two_together_are_better(metric: Any) -> None:
     one, two = casia(noise=1.6, seed=0), casia(noise=1.6, seed=1)
     config = MatchConfig(metric=metric)
@@ -68,6 +68,22 @@ def test_embeddings_of_parts_keep_the_distances_of_their_parts() -> None:
     alone = distances(parted(two, 1), euclidean)
     expected = parts[0] / parts[0][~np.eye(len(alone), dtype=bool)].mean() + alone / alone[~np.eye(len(alone), dtype=bool)].mean()
     np.testing.assert_allclose(distances(with_one, euclidean), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_one_part_that_differs_much_decides_little() -> None:
+    """The robust distance: the mean over all parts of log(1 + 20 d), d between directions and over its mean."""
+    one, two = parted(casia(subjects=3, seed=0), 4), parted(casia(subjects=3, seed=1), 1)
+    every = []
+    for of in (one, two):
+        for part in np.split(of.vector.astype(float), of.parts, axis=1):
+            unit = part / np.linalg.norm(part, axis=1, keepdims=True)
+            apart = np.linalg.norm(unit[:, None] - unit[None], axis=2)
+            every.append(np.log(1 + 20 * apart / apart[~np.eye(len(apart), dtype=bool)].mean()))
+    fused = fuse([one, two], "robust")
+    assert fused.parts == 5
+    found = distances(fused, MatchConfig(metric="robust", exclude="nothing"))
+    off = ~np.eye(len(found), dtype=bool)
+    np.testing.assert_allclose(found[off], np.mean(every, axis=0)[off], atol=1e-4)
 
 
 def test_tracks_that_one_of_them_lacks_are_left_out() -> None:

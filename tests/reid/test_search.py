@@ -18,7 +18,8 @@ def slow(probe: FloatArray, gallery: FloatArray, metric: str, parts: int) -> Flo
             each = []
             for x, y in zip(np.split(a, parts), np.split(b, parts), strict=True):
                 scale = np.linalg.norm(x) * np.linalg.norm(y)
-                each.append(np.linalg.norm(x - y) if metric == "euclidean" else 1 - x @ y / scale if scale else 1.0)
+                apart, angle = np.linalg.norm(x - y), 1 - x @ y / scale if scale else 1.0
+                each.append({"euclidean": apart, "cosine": angle, "robust": np.log(1 + 20 * apart)}[metric])
             result[i, j] = sum(each) / parts
     return result
 
@@ -26,7 +27,7 @@ def slow(probe: FloatArray, gallery: FloatArray, metric: str, parts: int) -> Flo
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    metric=st.sampled_from(["cosine", "euclidean"]),
+    metric=st.sampled_from(["cosine", "euclidean", "robust"]),
     parts=st.sampled_from([1, 2, 3]),
     k=st.integers(1, 40),
     whole=st.booleans(),
@@ -42,7 +43,7 @@ def test_like_loops(seed: int, metric: Any, parts: int, k: int, whole: bool) -> 
     assert all(len(set(row)) == len(row) for row in rows.tolist())
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "robust"])
 def test_chunks_and_backends_do_not_matter(monkeypatch: pytest.MonkeyPatch, metric: Any) -> None:
     rng = np.random.default_rng(0)
     probe, gallery = rng.normal(size=(9, 8)), rng.normal(size=(150, 8))
