@@ -10,7 +10,7 @@ from pathlib import Path
 from gaitreid.pipeline.bounds import read_text
 from gaitreid.pose.errors import FormatError, UsageError
 
-CASIA_B = r"^(?P<subject>\d{3})-(?P<condition>nm|bg|cl)-(?P<number>\d{2})-(?P<view>\d{3})$"
+CASIA_B = r"^(?P<subject>\d{3})-(?P<condition>nm|bg|cl|day)-(?P<number>\d{2})-(?P<view>\d{3})$"
 FIELDS = ("subject", "condition", "number", "view")
 LARGEST_TABLE = 2**28  # bytes
 

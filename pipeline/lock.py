@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,7 @@ from gaitreid.pose.errors import UsageError
 
 NAME = ".lock"
 HELD = (errno.EWOULDBLOCK, errno.EACCES)
+SHOWN = 120  # letters of the command that holds it
 LOOKS = 5  # and a twentieth of a second between them: somebody who only looks whether it is held, holds it for that moment
 _held: dict[Path, int] = {}  # locks of this process, and how often they were taken
 
@@ -166,7 +168,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 def _sign(handle: int) -> None:
     """Write down who holds it: for people, so a disk that is too full for it is no reason to stop."""
-    command = " ".join(["gaitreid", *sys.argv[1:]])
+    command = textwrap.shorten(" ".join(["gaitreid", *sys.argv[1:]]), SHOWN, placeholder=" ...")
     since = datetime.now().astimezone().isoformat(timespec="seconds")
     text = json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), command, since)))
     try:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gaitreid.pipeline.clips import Recogniser
     from gaitreid.pipeline.evidence import Frames
     from gaitreid.pipeline.gallery import Book
+    from gaitreid.reid.search import Metric
 
 
 P = ParamSpec("P")
@@ -230,9 +231,12 @@ class Session:
     def to_train(self, name: str) -> Config:
         """Settings to train a model of this name: the name of an encoder means that encoder."""
         from gaitreid.pipeline.plugins import names
+        from gaitreid.reid.config import TrainConfig
 
-        known = {**names("encoder"), **names("walk")}
-        return replace(self.config, train=replace(self.config.train, model=name)) if name in known else self.config
+        if name not in {**names("encoder"), **names("walk")} or name == self.config.train.model:
+            return self.config
+        epochs = TrainConfig().epochs if name in names("walk") else self.config.train.epochs  # they count steps
+        return replace(self.config, train=replace(self.config.train, model=name, epochs=epochs))
 
     def _of_walks(self, name: str | None, encoder: Path | None) -> bool:
         """Whether the model in force takes whole walks."""
@@ -318,6 +322,7 @@ class Session:
         """
         from gaitreid.pipeline.match import by_protocol, cme, match
         from gaitreid.pipeline.searches import PROTOCOLS, TRAINING
+        from gaitreid.pipeline.shipped import BESIDE, METRIC, NAME
 
         if protocol in {"cme", "cve"} and encoder:
             raise UsageError(f"--protocol {protocol} trains its own encoder: leave --encoder away")
@@ -327,13 +332,16 @@ class Session:
             return cme(self, name, as_published=as_published)
         if protocol == "cve":
             return self.recognise(name, protocol="cve", as_published=as_published)
-        embeddings = self.encode(name, encoder)
+        embeddings, config = self.encode(name, encoder), self.config.match
+        if not fused and name is None and self._has_silhouettes(embeddings):
+            fused, config = BESIDE, replace(config, metric=METRIC)
+            self.console.say(f"match: silhouettes count, too ({', '.join(BESIDE)}); --name {NAME} goes by skeletons alone")
         if fused:
-            embeddings = self._fused([embeddings, *(self.encode(other) for other in fused)])
+            embeddings = self._fused([embeddings, *(self.encode(other) for other in fused)], config.metric)
         if protocol in PROTOCOLS:
             return by_protocol(
                 self.work,
-                self.config.match,
+                config,
                 embeddings,
                 protocol,
                 self.console,
@@ -343,7 +351,7 @@ class Session:
                 gallery=gallery,
                 frames=frames,
             )
-        return match(self.work, self.config.match, embeddings, probe, gallery, self.console, seed=self.config.seed, frames=frames)
+        return match(self.work, config, embeddings, probe, gallery, self.console, seed=self.config.seed, frames=frames)
 
     def enrol(self, gallery: Path | None, person: str, videos: Sequence[Path], name: str | None, encoder: Path | None) -> Summary:
         """Videos of somebody into a gallery."""
@@ -456,8 +464,15 @@ class Session:
             raise UsageError(f"there is no model '{name}' in {self.work.root}: --encoder FOLDER names one that is elsewhere")
         return Recogniser(self.work.model(name), name, self.config)
 
-    def _fused(self, paths: list[Path]) -> Path:
-        """Several embeddings as one."""
+    def _has_silhouettes(self, embeddings: Path) -> bool:
+        """Whether these are vectors by the shipped encoder, of videos that all have silhouettes."""
+        from gaitreid.pipeline.shipped import NAME
+
+        posed = set(self.work.stems("pose2d"))
+        return embeddings == self.work.embeddings(NAME) and bool(posed) and posed <= set(self.work.stems("silhouettes"))
+
+    def _fused(self, paths: list[Path], metric: "Metric") -> Path:
+        """Several embeddings as one, for a distance."""
         from gaitreid.pipeline import store
         from gaitreid.pipeline.files import digest, sha256
         from gaitreid.pipeline.work import provenance
@@ -465,7 +480,7 @@ class Session:
         from gaitreid.reid.records import Embeddings
 
         every = [store.read(path, "embeddings", Embeddings, "/embeddings") for path in paths]
-        found = fuse(every, self.config.match.metric)
+        found = fuse(every, metric)
         if lack := max(len(of.video) for of in every) - len(found.video):
             self.console.say(f"fuse: {lack} tracks left out that not every model has vectors of")
         made_from = digest(sha256(path) for path in paths)

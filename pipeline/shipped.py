@@ -7,8 +7,11 @@ from gaitreid.pipeline.train import describe
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.skeleton import mapping
 from gaitreid.reid.records import Sequences
+from gaitreid.reid.search import Metric
 
 NAME = "shipped"
+BESIDE = ("gei-parts",)  # what is fused with it where videos have silhouettes, and by which distance
+METRIC: Metric = "robust"
 
 
 def folder() -> Path:

@@ -14,7 +14,7 @@ from gaitreid.reid.config import GeiConfig
 from gaitreid.reid.walks import Clips
 
 HALF = SILHOUETTE_HEIGHT // 2
-LEGS = 36  # the row below which coats end, and legs are apart
+TRUNK, SHINS = slice(0, 36), slice(48, SILHOUETTE_HEIGHT)  # rows; below the knee a coat seldom hangs
 STEP = range(8, 26)  # frames that a step may take: 0.3 to 1 s at 25 a second
 
 
@@ -58,10 +58,11 @@ class Gei(nn.Module):
 
 
 class GeiParts(Gei):
-    """The image in two parts, trunk with head and legs, of somebody who walks to the right; nothing is learnt.
+    """The image in two parts, trunk with head and legs below the knee, of somebody who walks to the right; nothing is learnt.
 
     What is worn and carried changes the trunk, the pace changes the legs, seldom both: `match --metric robust` compares them one
-    by one. Shares of frames become arcsines of their roots, whose deviation is the same wherever the share lies.
+    by one. Between them hangs the coat. Every pixel, inside in a share p of the frames, becomes the roots of p and of 1 - p: so
+    every part has the same length, and the distance of two is Hellinger's.
     """
 
     parts = 2
@@ -70,10 +71,11 @@ class GeiParts(Gei):
         super().__init__(subjects, replace(config or GeiConfig(), rows="all"))
 
     def trunk(self, clips: Clips) -> Tensor:
-        """See `WalkEncoder`: (B, 2 x pixels of the trunk)."""
-        image = super().trunk(facing_right(clips)).clamp(0, 1).sqrt().asin()
-        trunk, legs = image[:, : LEGS * SILHOUETTE_WIDTH], image[:, LEGS * SILHOUETTE_WIDTH :]
-        return torch.cat([trunk, nn.functional.pad(legs, (0, trunk.shape[1] - legs.shape[1]))], dim=1)
+        """See `WalkEncoder`: (B, 4 x pixels of the trunk), the shins' filled up with zeros."""
+        image = super().trunk(facing_right(clips)).clamp(0, 1).view(-1, 1, SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH)
+        both = torch.cat([image, 1 - image], dim=1).sqrt()
+        trunk, shins = both[:, :, TRUNK].flatten(1), both[:, :, SHINS].flatten(1)
+        return torch.cat([trunk, nn.functional.pad(shins, (0, trunk.shape[1] - shins.shape[1]))], dim=1)
 
 
 class GeiLda(Gei):

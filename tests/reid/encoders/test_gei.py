@@ -34,20 +34,23 @@ def test_it_is_the_mean_of_the_silhouettes_that_there_are() -> None:
     np.testing.assert_array_equal(lower, found.view(2, 64, 44)[:, 32:].flatten(1))
 
 
-def test_parts_are_trunk_and_legs_of_somebody_who_walks_to_the_right() -> None:
+def test_parts_are_trunk_and_shins_of_somebody_who_walks_to_the_right() -> None:
     masks = np.random.default_rng(0).random((3, 6, 64, 44)) < 0.4
     there = clips(masks)
     there.box[:2] = torch.tensor([0.0, 10, 30, 90]) + torch.arange(6)[:, None] * torch.tensor([5.0, 0, 5, 0])
     there.box[1] = there.box[1].flip(0)  # goes to the left
     there.box[:2, 2] = torch.nan
     found = GeiParts(SUBJECTS, GeiConfig(rows="lower")).vectors(there)
-    assert found.shape == (3, 2 * 36 * 44)
+    assert found.shape == (3, 2 * 2 * 36 * 44)
     for row, shown in enumerate((masks[0], masks[1][:, :, ::-1], masks[2])):  # where the box is not known, nothing is mirrored
-        image = np.arcsin(np.sqrt(shown.mean(axis=0)))
-        trunk, legs = found[row].view(2, 36, 44)
-        np.testing.assert_allclose(trunk, image[:36], atol=1e-6)
-        np.testing.assert_allclose(legs[:28], image[36:], atol=1e-6)
-        assert not legs[28:].any()
+        share = shown.mean(axis=0)
+        trunk, shins = found[row].view(2, -1).numpy()
+        for part, rows in ((trunk, slice(0, 36)), (shins, slice(48, 64))):
+            pixels = share[rows].size
+            np.testing.assert_allclose(part[:pixels], np.sqrt(share[rows]).ravel(), atol=1e-6)
+            np.testing.assert_allclose(part[pixels : 2 * pixels], np.sqrt(1 - share[rows]).ravel(), atol=1e-6)
+            assert not part[2 * pixels :].any()
+            assert (part**2).sum() == pytest.approx(pixels, rel=1e-5)  # the same for everybody
 
 
 @pytest.mark.parametrize("step", [9, 12, 16])
