@@ -151,7 +151,7 @@ def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"configuration {path}: must hold keys and values")
     base = values.pop("_base_", None)
-    if base and (not isinstance(base, str) or Path(base).is_absolute()):
+    if base and (not isinstance(base, str) or "\0" in base or Path(base).is_absolute()):
         raise UsageError(f"configuration {path}: _base_ is {_brief(base)}, expected a path from the file's own folder")
     result = _read(path.parent / str(base), (*chain, path.resolve())) if base else {}
     _merge(result, values)

@@ -69,8 +69,12 @@ def _too_long(content: mmap.mmap, texts: dict[int, set[int]]) -> list[int]:
         block = content[first : first + BLOCK + REFERENCE.size]
         for shift in range(8):  # references lie at any byte
             words = np.frombuffer(block, "<u8", (len(block) - shift) // 8, shift)
-            near = np.flatnonzero(words <= heaps[-1])
-            for word in near[np.isin(words[near], heaps)].tolist():
+            if len(heaps) == 1:  # as most files have
+                near = np.flatnonzero(words == heaps[0])
+            else:
+                near = np.flatnonzero(words <= heaps[-1])
+                near = near[np.isin(words[near], heaps)]
+            for word in near.tolist():
                 at = shift + 8 * word - 4
                 if 0 <= at <= len(block) - REFERENCE.size:
                     length, place, number = REFERENCE.unpack_from(block, at)

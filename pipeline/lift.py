@@ -72,12 +72,13 @@ def lift(
         UsageError: there is no such lifter, or what it needs is not here.
     """
     stems = work.stems("pose2d")
-    _remove_orphans(work, set(stems), console)
+    index = Index(work)
+    _remove_orphans(work, set(stems), index, console)
     if not stems and work.stems("pose3d"):
         return Summary()  # imported in 3D
     if not stems:
         raise EmptyError(f"no tracks in {work.root}: run `gaitreid extract VIDEOS...` first")
-    index, weights = Index(work), weights_of(config.lifter)
+    weights = weights_of(config.lifter)
     todo = [stem for stem in stems if why_not_lifted(work, index, config, stem, weights)]
     summary, tracks = Summary(skipped=sorted(set(stems) - set(todo))), 0
     place = Work(work.root.absolute()) if scheduler else work
@@ -167,15 +168,15 @@ def decides(config: LiftConfig) -> LiftConfig:
     return replace(config, trust_config=False)
 
 
-def orphans(work: Work, stems: set[str]) -> list[str]:
+def orphans(work: Work, stems: set[str], index: Index) -> list[str]:
     """Lifted files of videos that are not among these any more, sorted; what came from a data set needs no video."""
     gone = sorted(set(work.stems("pose3d")) - stems)
-    return [stem for stem in gone if "imported" not in store.attributes(work.pose3d(stem), "pose3d")]
+    return [stem for stem in gone if "imported" not in index.known(work.pose3d(stem), "pose3d").facts]
 
 
-def _remove_orphans(work: Work, stems: set[str], console: Console) -> None:
+def _remove_orphans(work: Work, stems: set[str], index: Index, console: Console) -> None:
     """They would still be split and matched."""
-    if gone := orphans(work, stems):
+    if gone := orphans(work, stems, index):
         for stem in gone:
             work.pose3d(stem).unlink()
         console.say(f"lift: {len(gone)} files removed from {work.pose3d('').parent}: their tracks in 2D are there no longer")

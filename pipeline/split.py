@@ -32,7 +32,9 @@ def split(work: Work, config: SplitConfig, console: Console) -> Path:
     stems = work.stems("pose3d")
     if not stems and work.sequences.exists() and "imported" in store.attributes(work.sequences, "sequences"):
         return work.sequences  # windows that came as windows
-    made_from = made_of(work, Index(work), stems)
+    index = Index(work)
+    made_from = made_of(work, index, stems)
+    index.save()
     if is_current(work.sequences, "sequences", config, made_from):
         return work.sequences
     began, read = time.monotonic(), sum(work.pose3d(stem).stat().st_size for stem in stems)

@@ -248,7 +248,7 @@ def _outlined(look: Look, tracked: Mapping[str, Item]) -> Iterator[Item]:
 def _lifted(look: Look, tracked: Mapping[str, Item]) -> Iterator[Item]:
     """Videos in pose3d; those in which nobody was found have nothing to lift."""
     work, weights = look.work, weights_of(look.config.lift.lifter)
-    gone = set(orphans(work, set(work.stems("pose2d"))))
+    gone = set(orphans(work, set(work.stems("pose2d")), look.index))
     others = set(work.stems("pose3d")) if look.videos is None else set()
     for stem in sorted(set(tracked) | others):
         before = tracked.get(stem)

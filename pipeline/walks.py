@@ -37,7 +37,9 @@ def pack(work: Work, config: PackConfig, console: Console) -> Path:
     """
     files = sources(work, config)
     stems = list(files)
-    made_from = made_of(Index(work), files)
+    index = Index(work)
+    made_from = made_of(index, files)
+    index.save()
     if is_current(work.walks, "walks", config, made_from):
         return work.walks
     rows: list[dict[str, Any]] = []

@@ -324,6 +324,7 @@ def test_pipes_and_folders_are_not_waited_for(tmp_path: Path) -> None:
         ("seed: 2001-99-99", "not YAML"),
         ("[" * 1500, "nested too deeply"),
         ("_base_: /etc/x.yaml", "expected a path from the file's own folder"),
+        (r'_base_: "a\0b.yaml"', "expected a path from the file's own folder"),
         ("extract: {trust_config: true}", "only --trust-config"),
         ("_base_: base.yaml", "only --trust-config"),
         ("seed: " + "x" * 10_000, r"seed is 'x{79}\.\.\., expected"),

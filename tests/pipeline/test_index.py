@@ -12,10 +12,15 @@ from tracked import LONG_AGO, tracked, video
 
 from gaitreid.pipeline import index as module
 from gaitreid.pipeline import store
+from gaitreid.pipeline.config import Config
+from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import sha256
 from gaitreid.pipeline.index import NAME, Index
+from gaitreid.pipeline.session import Session
+from gaitreid.pipeline.split import split
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import FormatError
+from gaitreid.reid.windows import SplitConfig
 
 
 @pytest.fixture
@@ -124,3 +129,15 @@ def test_an_index_that_is_damaged_is_none(work: Work, text: str) -> None:
     assert Index(work).known(work.pose2d("a"), "pose2d").sha256 == sha256(work.pose2d("a"))
     Index(work).refresh(work)
     assert json.loads((work.root / NAME).read_text())["format"] == 1
+
+
+def test_splitting_remembers_what_came_in_as_3d(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    Session(work, Config(), Console(), 1).lift()
+    for stem in ("a", "b"):
+        work.pose2d(stem).unlink()
+    (work.root / NAME).unlink()
+    split(work, SplitConfig(), Console())
+    found = opened(monkeypatch)
+    known = Index(work).known(work.pose3d("a"), "pose3d")
+    assert found == []
+    assert known.sha256 == sha256(work.pose3d("a"))
