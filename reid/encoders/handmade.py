@@ -30,7 +30,8 @@ class _HandMade(nn.Module):
     def __init__(self, takes: Input) -> None:
         super().__init__()
         self.length, self.takes = takes.length, takes
-        width = self.measure(torch.zeros(1, 2, takes.joints, 3)).shape[-1]
+        # Also where the encoder is only planned: on the meta device a product loads torch's compiler, which takes eight seconds.
+        width = self.measure(torch.zeros(1, 2, takes.joints, 3, device="cpu")).shape[-1]
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
 
@@ -140,7 +141,7 @@ class D13(_HandMade):
     scaled = True
 
     def __init__(self, takes: Input) -> None:
-        self._weights = torch.as_tensor(mapping(takes.skeleton, _NAMED), dtype=torch.float32)
+        self._weights = torch.as_tensor(mapping(takes.skeleton, _NAMED), dtype=torch.float32, device="cpu")
         super().__init__(takes)
 
     def measure(self, windows: Tensor) -> Tensor:

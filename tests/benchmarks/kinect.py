@@ -8,7 +8,7 @@ one sensor; probes: trials 11 to 20 of the same sensor, or of another one (mean 
 Rank-1 and nAUC are over tracks, intervals by bootstrap over people. Encoders learn from the gallery trials of all sensors: CAGE
 and AGE without labels, LSTMs and PoseGait with them. Vectors are partly whitened and compared by angle as `match` does;
 `published` are the Euclidean distances of the papers. `no size`: every body is given the mean bone lengths of the training data
-(gait).
+(gait). `shipped` is the encoder that comes with the package, compared by angle.
 
 Runs of an encoder are kept in --out, so that the table can be had in pieces. Last line: one JSON object, seed means of the first
 normalisation named: {"same_sensor": {MODEL: rank1}, "other_sensor": ..., "other_sensor_no_size": ...}.
@@ -25,13 +25,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from gaitreid.pipeline import plugins
+from gaitreid.pipeline import plugins, shipped
+from gaitreid.pipeline.clips import Recogniser
+from gaitreid.pipeline.config import Config
+from gaitreid.pipeline.encode import in_joints
 from gaitreid.pipeline.importer import whole_frames
 from gaitreid.pose.arrays import FloatArray, IntArray, TextArray
 from gaitreid.pose.formats import from_z_up
 from gaitreid.pose.geometry import resize
 from gaitreid.pose.records import Track3D
 from gaitreid.pose.skeleton import KINECT25, Skeleton, mapping
+from gaitreid.reid.compare import directions
 from gaitreid.reid.config import CageConfig, EncodeConfig, RecogniseConfig, SupervisedConfig, TrainConfig
 from gaitreid.reid.encode import Input, encode, pool
 from gaitreid.reid.handmade import bone_lengths, joint_statistics
@@ -180,6 +184,8 @@ def load(path: Path, kind: str, train_trials: int) -> Clips:
         features["bone lengths"] = np.array([bone_lengths(t.xyz, KINECT25) for t in tracks])
     for name, values in list(features.items()):
         features[f"{name}, unit deviation"] = (values - values[gallery].mean(axis=0)) / (values[gallery].std(axis=0) + 1e-9)
+    if normalize == "gait":
+        features["shipped"] = by_shipped(tracks)
     number = np.unique(data["subject"], return_inverse=True)[1]
     return Clips(
         joined["xyz"],
@@ -197,6 +203,18 @@ def track(xyz: FloatArray, seconds: FloatArray, skeleton: Skeleton) -> Track3D:
     """A track of whole frames."""
     score_ = np.ones(xyz.shape[:2], dtype=np.float32)
     return Track3D(frame=np.arange(len(xyz)), time=seconds, xyz=xyz, score=score_, skeleton=skeleton, lifter="kinect")
+
+
+def by_shipped(tracks: list[Track3D]) -> FloatArray:
+    """Directions of the vectors by the encoder that ships, which knows nobody here (K, D)."""
+    recogniser = Recogniser(shipped.folder(), shipped.NAME, Config())
+    vectors = []
+    for one in tracks:
+        windows = split_track(one, recogniser.split)
+        frames = in_joints(windows.xyz, one.skeleton, recogniser.skeleton)
+        length = recogniser.split.length
+        vectors.append(encode(recogniser.encoder, frames, windows.start, length, recogniser.form, 512, CPU).mean(axis=0))
+    return directions(np.array(vectors))
 
 
 def learn(clips: Clips, name: str, kind: str, options: argparse.Namespace, seed: int) -> FloatArray:

@@ -94,3 +94,19 @@ class TestJointsLda:
         model = JointsLda(self.people)
         with pytest.raises(UsageError, match="two of somebody"):
             model.fit(np.zeros((2, 54)), np.array([0, 1]))
+
+
+@pytest.mark.parametrize("kind", [Bones, Joints, JointsLda, D13, D16])
+def test_planned_without_memory_nothing_is_computed_there(kind, monkeypatch):
+    """On the meta device a product loads torch's compiler, which takes longer than everything else together."""
+    seen = []
+    measure = kind.measure
+    monkeypatch.setattr(kind, "measure", lambda self, windows: seen.append(windows.device.type) or measure(self, windows))
+    takes = Input(H36M17, 20, "gait", ("001", "002"))
+    with torch.device("meta"):
+        planned = kind(takes)
+    assert seen == ["cpu"]
+    assert planned.mean.device.type == "meta"
+    assert {name: t.shape for name, t in planned.state_dict().items()} == {
+        name: t.shape for name, t in kind(takes).state_dict().items()
+    }
