@@ -17,8 +17,8 @@ HEAP = b"GCOL\x01\0\0\0"
 HEAD = 16  # bytes before the entries of a heap, and before the content of an entry
 REFERENCE = struct.Struct("<IQI")  # how long the text is, where its heap is, and the entry's number there
 BLOCK = 2**24  # bytes that are searched at a time
-# An attribute that is one text (IV.A.2.m): its datatype, a variable-length string of bytes, padded or not; its dataspace, scalar, of
-# version 1 or 2; and the reference.
+# An attribute that is one text (IV.A.2.m): its datatype, a variable-length string of bytes, padded or not; its dataspace, scalar,
+# of version 1 or 2; and the reference.
 ATTRIBUTE = re.compile(
     rb"\x19\x01[\x00\x01]\x00\x10\x00\x00\x00\x10\x00\x00\x00\x01\x00\x00\x00\x00\x00\x08\x00(?:\x00{4})?"
     rb"(?:\x01\x00{7}|\x02\x00{3})(?=(.{16}))",
@@ -38,9 +38,9 @@ def check_heaps(path: Path) -> list[int]:
         FormatError: an entry of a heap leads to itself or out of it, or the text of an attribute would be longer than the file.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for found in ATTRIBUTE.finditer(content):
-            if REFERENCE.unpack(found[1])[0] > len(content):
-                place = found.start(1)
+        for text in ATTRIBUTE.finditer(content):
+            if REFERENCE.unpack(text[1])[0] > len(content):
+                place = text.start(1)
                 raise FormatError(f"{path}: a text is damaged: the one of byte {place} would be longer than the file")
         heads: list[int] = []
         texts: dict[int, set[int]] = {}

@@ -99,9 +99,13 @@ class TestJointsLda:
 @pytest.mark.parametrize("kind", [Bones, Joints, JointsLda, D13, D16])
 def test_planned_without_memory_nothing_is_computed_there(kind, monkeypatch):
     """On the meta device a product loads torch's compiler, which takes longer than everything else together."""
-    seen = []
-    measure = kind.measure
-    monkeypatch.setattr(kind, "measure", lambda self, windows: seen.append(windows.device.type) or measure(self, windows))
+    seen, measure = [], kind.measure
+
+    def looking(self, windows):
+        seen.append(windows.device.type)
+        return measure(self, windows)
+
+    monkeypatch.setattr(kind, "measure", looking)
     takes = Input(H36M17, 20, "gait", ("001", "002"))
     with torch.device("meta"):
         planned = kind(takes)
