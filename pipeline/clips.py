@@ -15,7 +15,7 @@ from gaitreid.pipeline import store
 from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.encode import in_joints, whitening
-from gaitreid.pipeline.extract import Job, check, decides, extract_one, find_videos, known, lost
+from gaitreid.pipeline.extract import Job, check, decides, extract_one, find_videos, hashed, known, lost
 from gaitreid.pipeline.files import sha256
 from gaitreid.pipeline.jobs import Failure, Summary, each
 from gaitreid.pipeline.labels import FIELDS, Labels
@@ -112,11 +112,10 @@ def clips(
     for video in dict.fromkeys(p.resolve() for p in find_videos(videos)):
         try:
             check(video, limits)
-            source = sha256(video)
-        except (ItemError, OSError) as error:
-            reason = error.reason if isinstance(error, ItemError) else "unreadable"
-            summary.failed.append(Failure(str(video), reason, str(error)))
-            console.error(f"{video}: {reason}: {error}")
+            source = hashed(video)
+        except ItemError as error:
+            summary.failed.append(Failure(str(video), error.reason, str(error)))
+            console.error(f"{video}: {error.reason}: {error}")
             continue
         name, place, labels = f"{video.stem}-{source[:12]}", Work(work.root / "clips"), Labels()
         if is_current(work.pose2d(video.stem), "pose2d", compared, source):

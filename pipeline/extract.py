@@ -215,7 +215,7 @@ def known(job: Job, index: Index | None = None) -> Outcome | None:
         return None
     try:
         check(job.video, job.limits)
-        return _kept(job, _digest(job.video), look)
+        return _kept(job, hashed(job.video), look)
     except ItemError:
         return None  # whoever does the work says so
 
@@ -236,7 +236,7 @@ def extract_one(job: Job) -> Outcome:
 
 def _extracted(job: Job) -> Outcome:
     """Raises: ItemError: the video cannot be read, or changed meanwhile."""
-    before, digest = _stamp(job.video), _digest(job.video)
+    before, digest = _stamp(job.video), hashed(job.video)
     kept = None if job.overwrite else _kept(job, digest, store.attributes)
     if kept:
         return kept
@@ -279,7 +279,7 @@ def lost(job: Job, how: Lost) -> Outcome:
     """Of a video whose worker had to be ended."""
     error, size, digest = ItemError(how.reason, how.message), 0, ""
     with suppress(ItemError):
-        size, digest = check(job.video, job.limits), _digest(job.video)
+        size, digest = check(job.video, job.limits), hashed(job.video)
     return replace(_failed(job, error, digest), bytes=size)
 
 
@@ -321,14 +321,14 @@ def _stamp(video: Path) -> tuple[int, int, int, int]:
 def _check_unchanged(video: Path, before: tuple[int, int, int, int], digest: str) -> None:
     """Raises: ItemError: `changed`: other bytes are there than those that were hashed."""
     try:
-        same = _stamp(video) == before or _digest(video) == digest
+        same = _stamp(video) == before or hashed(video) == digest
     except (OSError, ItemError):
         same = False
     if not same:
         raise ItemError("changed", "the file changed while it was read: run again when it is whole")
 
 
-def _digest(video: Path) -> str:
+def hashed(video: Path) -> str:
     """SHA-256 of a file's bytes, in hex.
 
     Raises:

@@ -323,6 +323,7 @@ class Session:
         from gaitreid.pipeline.match import by_protocol, cme, match
         from gaitreid.pipeline.searches import PROTOCOLS, TRAINING
         from gaitreid.pipeline.shipped import BESIDE, METRIC, NAME
+        from gaitreid.reid.config import MatchConfig
 
         if protocol in {"cme", "cve"} and encoder:
             raise UsageError(f"--protocol {protocol} trains its own encoder: leave --encoder away")
@@ -333,8 +334,9 @@ class Session:
         if protocol == "cve":
             return self.recognise(name, protocol="cve", as_published=as_published)
         embeddings, config = self.encode(name, encoder), self.config.match
-        if not fused and name is None and self._has_silhouettes(embeddings):
-            fused, config = BESIDE, replace(config, metric=METRIC)
+        if not fused and name is None and config.unit == "track" and self._has_silhouettes(embeddings):
+            asked = config.metric != MatchConfig().metric
+            fused, config = BESIDE, config if asked else replace(config, metric=METRIC)
             self.console.say(f"match: silhouettes count, too ({', '.join(BESIDE)}); --name {NAME} goes by skeletons alone")
         if fused:
             embeddings = self._fused([embeddings, *(self.encode(other) for other in fused)], config.metric)
@@ -464,12 +466,16 @@ class Session:
             raise UsageError(f"there is no model '{name}' in {self.work.root}: --encoder FOLDER names one that is elsewhere")
         return Recogniser(self.work.model(name), name, self.config)
 
-    def _has_silhouettes(self, embeddings: Path) -> bool:
+    def _has_silhouettes(self, path: Path) -> bool:
         """Whether these are vectors by the shipped encoder, of videos that all have silhouettes."""
+        from gaitreid.pipeline import store
         from gaitreid.pipeline.shipped import NAME
+        from gaitreid.reid.records import Embeddings
 
-        posed = set(self.work.stems("pose2d"))
-        return embeddings == self.work.embeddings(NAME) and bool(posed) and posed <= set(self.work.stems("silhouettes"))
+        if path != self.work.embeddings(NAME):
+            return False
+        videos = store.column(path, "embeddings", Embeddings, "/embeddings", "video")
+        return set(videos.tolist()) <= set(self.work.stems("silhouettes"))
 
     def _fused(self, paths: list[Path], metric: "Metric") -> Path:
         """Several embeddings as one, for a distance."""

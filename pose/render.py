@@ -90,9 +90,11 @@ def scene(walkers: Sequence[Walker], condition: str, view: float, seconds: float
         seed: of the room, of what differs between recordings, and of the camera's noise.
     """
     rng = np.random.default_rng(seed)
-    dresses = [DRESSES.get(condition) or any_dress(rng) for _ in walkers]
-    walkers = [another_day(person, rng) for person in walkers] if condition == "day" else walkers
-    sharp = float(rng.uniform(0.4, 1.0)) if condition == "day" else 1.0
+    dresses, sharp = [DRESSES.get(condition, Dress())] * len(walkers), 1.0
+    if condition == "day":
+        dresses = [any_dress(rng) for _ in walkers]
+        walkers = [another_day(person, rng) for person in walkers]
+        sharp = float(rng.uniform(0.4, 1.0))
     time = np.arange(max(2, round(seconds * FPS))) / FPS
     bodies = [_body(w, condition, view, time, rng, lane, len(walkers)) for lane, w in enumerate(walkers)]
     room = _room(np.random.default_rng(seed[:1]))
@@ -169,7 +171,7 @@ def _draw(image: Image, person: Walker, body: FloatArray, dress: Dress) -> None:
     """One person over what is there, far parts first."""
     at = dict(zip(BODY, body, strict=True))
     _shadow(image, at["left_ankle"], at["right_ankle"])
-    parts = [_limb(at[a], at[b], ra * person.girth, rb * person.girth, wear, person, dress) for a, b, ra, rb, wear in LIMBS]
+    parts = [(at[limb[0]], at[limb[1]], *_dressed(limb, person, dress)) for limb in LIMBS]
     top, girth = person.colour["coat" if dress.coat else "shirt"], person.girth * dress.thick
     parts.append((0.85 * at["thorax"] + 0.15 * at["pelvis"], at["pelvis"], 0.105 * girth, 0.11 * girth, top))
     for side in ("left", "right"):
@@ -197,16 +199,15 @@ def _draw(image: Image, person: Walker, body: FloatArray, dress: Dress) -> None:
         _head(image, person, at, head, dress)
 
 
-def _limb(
-    a: FloatArray, b: FloatArray, ra: float, rb: float, wear: str, person: Walker, dress: Dress
-) -> tuple[FloatArray, FloatArray, float, float, Colour]:
-    """As it is dressed: a coat covers the arms, shirt and forearm, which take its colour and are a little wider."""
-    forearm = wear == "skin" and 0.034 * person.girth <= ra < 0.045 * person.girth
+def _dressed(limb: tuple[str, str, float, float, str], person: Walker, dress: Dress) -> tuple[float, float, Colour]:
+    """Radii and colour; a coat covers the arms down to the wrist, and makes them a little wider."""
+    start, _, ra, rb, wear = limb
+    wide_a = wide_b = 1.0
     if wear == "trousers":
-        return a, b, ra * dress.trousers, rb * dress.trousers, person.colour[wear]
-    if dress.coat and (wear == "shirt" or forearm):
-        return a, b, ra * 1.3 * dress.thick, rb * 1.35 * dress.thick, person.colour["coat"]
-    return a, b, ra, rb, person.colour[wear]
+        wide_a = wide_b = dress.trousers
+    elif dress.coat and (wear == "shirt" or start.endswith("elbow")):
+        wide_a, wide_b, wear = 1.3 * dress.thick, 1.35 * dress.thick, "coat"
+    return ra * person.girth * wide_a, rb * person.girth * wide_b, person.colour[wear]
 
 
 def _head(image: Image, person: Walker, at: dict[str, FloatArray], centre: FloatArray, dress: Dress) -> None:

@@ -93,8 +93,8 @@ def walker(seed: int, subject: int) -> Walker:
 def another_day(person: Walker, rng: np.random.Generator) -> Walker:
     """The same body in other clothes and another mood: pace, posture and arms differ as they do between days, limbs do not."""
 
-    def about(value: float, share: float, least: float = 0.0) -> float:
-        return value * (1 + share * _normal(rng)) + least * _normal(rng)
+    def about(value: float, share: float, spread: float = 0.0) -> float:
+        return value * (1 + share * _normal(rng)) + spread * _normal(rng)
 
     pockets = rng.random() < 0.15
     return replace(

@@ -7,8 +7,12 @@ import made_walks
 import numpy as np
 import pytest
 from commands import output as here
+from galleries import casia
 
 from gaitreid.pipeline import store
+from gaitreid.pipeline.config import Config
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.session import Session
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import EmptyError, UsageError
 from gaitreid.pose.records import Silhouettes, Track2D
@@ -116,3 +120,18 @@ def test_energy_images_need_no_labels(tmp_path: Path) -> None:
 def test_a_model_that_is_not_there_is_named(work: Work) -> None:
     with pytest.raises(UsageError, match="did you mean 'gei'"):
         here("train", "--work", work.root, "--model", "geii", *SETTINGS)
+
+
+def test_silhouettes_count_where_everybody_who_walks_has_them(tmp_path: Path) -> None:
+    session = Session(Work(tmp_path), Config(), Console(), 1)
+    path = session.work.embeddings("shipped")
+    found = casia(subjects=1)
+    store.write(path, "embeddings", {"/embeddings": found}, {"config": "{}", "made_from": ""})
+    for folder, stems in (("pose2d", [*found.video.tolist(), "nobody"]), ("silhouettes", found.video.tolist()[1:])):
+        (tmp_path / folder).mkdir()
+        for stem in stems:
+            (tmp_path / folder / f"{stem}.h5").touch()
+    assert not session._has_silhouettes(path)  # one walks without
+    session.work.silhouettes(found.video[0]).touch()
+    assert session._has_silhouettes(path)  # a video in which nobody walks has none, and does not matter
+    assert not session._has_silhouettes(session.work.embeddings("cage"))
