@@ -64,6 +64,7 @@ def _embeddings(of: Embeddings) -> None:
     _require(_within(of.window), "window", "must be finite")
     _vectors(of)
     _parts(of)
+    _require(0 <= of.context < max(of.vector.shape[1] // of.parts, 1), "context", "must leave something of every part")
 
 
 def _gallery(of: Gallery) -> None:

@@ -10,7 +10,7 @@ CODE = {
     "silhouettes": 2,
     "pose3d": 1,
     "sequences": 1,
-    "walks": 2,
+    "walks": 3,
     "model": 1,  # everything that is trained
     "embeddings": 1,
     "ranking": 1,

@@ -102,6 +102,7 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
         weights=weights,
         form="walk",
         parts=encoder.parts,
+        context=getattr(encoder, "context", 0),
     )
     store.write(target, "embeddings", {"/embeddings": embeddings}, provenance(config.encode, made_from))
     lack = len(walks.video) - len(rows)

@@ -24,6 +24,7 @@ from gaitreid.reid.records import Walks
 
 PIXELS = SILHOUETTE_HEIGHT * SILHOUETTE_WIDTH
 INSIDE = 127  # grey above this is inside
+FRAMES = ("frame", "silhouette", "keypoints", "box", "time")  # of a walk: row by row
 EDGE = 0.01  # of the picture's width: a box that is so near ends there
 
 
@@ -113,15 +114,16 @@ def _frames(mask: Silhouettes | None, pose: Track2D | None) -> dict[str, Any]:
     bits = np.zeros((count, PIXELS // 8), dtype=np.uint8)
     if mask is not None:
         bits = np.packbits(mask.mask.reshape(count, -1) > INSIDE, axis=1)
-    keypoints, box = (
+    keypoints, box, time = (
         np.full((count, len(COCO17.joints), 3), np.nan, dtype=np.float32),
         np.full((count, 4), np.nan, dtype=np.float32),
+        np.full(count, np.nan),
     )
     keypoints[..., 2] = 0
     if pose is not None:
         mine, theirs = np.intersect1d(frame, pose.frame, return_indices=True)[1:]
-        keypoints[mine], box[mine] = _coco(pose)[theirs], pose.box[theirs]
-    return {"frame": frame, "silhouette": bits, "keypoints": keypoints, "box": box}
+        keypoints[mine], box[mine], time[mine] = _coco(pose)[theirs], pose.box[theirs], pose.time[theirs]
+    return {"frame": frame, "silhouette": bits, "keypoints": keypoints, "box": box, "time": time}
 
 
 def _whole(arrays: dict[str, Any], width: float, least: int) -> dict[str, Any]:
@@ -146,7 +148,7 @@ def _coco(pose: Track2D) -> FloatArray:
 
 def _joined(rows: list[dict[str, Any]], source: str) -> Walks:
     length = np.array([len(row["frame"]) for row in rows])
-    frames = {name: np.concatenate([row.pop(name) for row in rows]) for name in ("frame", "silhouette", "keypoints", "box")}
+    frames = {name: np.concatenate([row.pop(name) for row in rows]) for name in FRAMES}
     columns: dict[str, Any] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     return Walks(**columns, **frames, start=np.cumsum(length) - length, length=length, source=source)
 

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from gaitreid.reid.rerank import EXPANSION, Reranking
 
 THREADS = min(4, os.cpu_count() or 1)
 SATURATION = 20.0  # of a distance whose mean over pairs is 1, as `fuse` makes it
+NEITHER = float(np.log1p(SATURATION))  # what such a distance counts for that speaks neither for nor against
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +81,23 @@ class Comparison:
     @cached_property
     def against(self) -> "Against":
         """Distances to the gallery."""
-        return Against(self.vectors[self.gallery], self.config.metric, self.embeddings.parts)
+        return Against(self.vectors[self.gallery], self.config.metric, self.embeddings.parts, self.context)
 
     @cached_property
     def vectors(self) -> NDArray[np.float64]:
-        """Of all items; every part of length 1 for the cosine."""
+        """Of all items; every part of length 1 for the cosine, and without context where the metric knows none."""
         of = self.embeddings
         stored: FloatArray = of.window if self.config.unit == "window" else of.vector
         if not np.isfinite(stored).all():
             raise FormatError(f"embeddings by '{of.encoder}' are not all finite: train the encoder again, then encode")
+        if not self.context:
+            stored = divided(stored, of.parts, of.context)[0].reshape(len(stored), -1)
         return directions(stored, of.parts) if self.config.metric == "cosine" else stored.astype(np.float64)
+
+    @property
+    def context(self) -> int:
+        """Numbers of context in each part of `vectors`."""
+        return self.embeddings.context if self.config.metric == "robust" else 0
 
     @cached_property
     def limit(self) -> float:
@@ -98,7 +107,7 @@ class Comparison:
         if self.config.metric == "cosine":
             return 2.0
         farthest = float(2 * np.sqrt((self.vectors**2).sum(axis=1).max(initial=0.0)))
-        return float(np.log1p(SATURATION * farthest)) if self.config.metric == "robust" else farthest
+        return max(float(np.log1p(SATURATION * farthest)), NEITHER) if self.config.metric == "robust" else farthest
 
 
 def compare(embeddings: Embeddings, probe_tracks: IntArray, gallery_tracks: IntArray, config: MatchConfig) -> Comparison:
@@ -172,6 +181,13 @@ def directions(vectors: FloatArray, parts: int = 1) -> NDArray[np.float64]:
     return np.asarray((split / np.where(length > 0, length, 1)).reshape(vectors.shape))
 
 
+def divided(vectors: Any, parts: int, context: int) -> tuple[Any, Any]:
+    """Vectors (N, P x (D + C)) as what their parts are (N, P, D), and how they were seen (N, P, C), both views."""
+    split = vectors.reshape(len(vectors), parts, -1)
+    size = split.shape[2] - context
+    return split[:, :, :size], split[:, :, size:]
+
+
 def saturated(distance: NDArray[np.float32]) -> NDArray[np.float32]:
     """What a part's Euclidean distance counts for `robust`: log(1 + 20 d), so that a part that differs much differs little more.
 
@@ -189,11 +205,15 @@ class Against:
     Args:
         gallery: for the cosine `directions`.
         parts: stretches of equal length that a vector has, such as the strips of a body (GaitGL, GaitTAKE).
+        context: numbers at the end of each part that say how a walk was seen (`robust` only). Where those of a probe and a
+            gallery item are c apart, the part counts by exp(-c^2), and for the rest what tells nothing: a part that was seen
+            from elsewhere, or at another pace, is no reason to prefer anybody.
     """
 
-    def __init__(self, gallery: NDArray[np.float64], metric: str, parts: int = 1) -> None:
-        self.metric, self.parts = metric, parts
-        split = np.split(gallery, parts, axis=1) if metric != "cosine" else [gallery]  # cosines add up to one product
+    def __init__(self, gallery: NDArray[np.float64], metric: str, parts: int = 1, context: int = 0) -> None:
+        self.metric, self.parts, self.context = metric, parts, context
+        shape, self.seen = divided(gallery, parts, context)
+        split = list(shape.transpose(1, 0, 2)) if metric != "cosine" else [gallery]  # cosines add up to one product
         # The square of the gallery vector comes as one more column, so that the product has it added.
         self.gallery = [np.column_stack([g, (g**2).sum(1)]) if metric != "cosine" else g for g in split]
 
@@ -204,11 +224,23 @@ class Against:
             product += 1
             return np.asarray(np.clip(product, 0, 2, out=product), dtype=np.float32)
         total = None
-        for p, g in zip(np.split(probe, self.parts, axis=1), self.gallery, strict=True):
+        shape, seen = divided(probe, self.parts, self.context)
+        for part, g in enumerate(self.gallery):
+            p = shape[:, part]
             product = np.column_stack([-2 * p, np.ones(len(p))]) @ g.T
             product += (p**2).sum(1)[:, None]
             distance = np.asarray(np.sqrt(np.maximum(product, 0, out=product), out=product), dtype=np.float32)
-            distance = saturated(distance) if self.metric == "robust" else distance
+            if self.metric == "robust":
+                distance = saturated(distance)
+            if self.context:
+                alike = _alike(seen[:, part], self.seen[:, part])
+                distance = alike * distance + (1 - alike) * np.float32(NEITHER)
             total = distance if total is None else total + distance
         assert total is not None
         return total / np.float32(self.parts) if self.parts > 1 else total
+
+
+def _alike(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float32]:
+    """How alike two walks were seen, 0 to 1: (B, C), (G, C) -> (B, G)."""
+    square = sum((a[:, k, None] - b[None, :, k]) ** 2 for k in range(a.shape[1]))
+    return np.asarray(np.exp(-np.asarray(square)), dtype=np.float32)

@@ -1,13 +1,14 @@
 """Score fusion: several embeddings of the same tracks as one."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gaitreid.pose.arrays import FloatArray, IntArray, specs, take
 from gaitreid.pose.errors import UsageError
-from gaitreid.reid.compare import Against, directions
+from gaitreid.reid.compare import Against, directions, divided
 from gaitreid.reid.records import Embeddings, Tracks
 from gaitreid.reid.search import Metric
 
@@ -19,30 +20,38 @@ def fuse(embeddings: Sequence[Embeddings], metric: Metric) -> Embeddings:
 
     With the cosine it is the weighted mean of the cosines, whose weights are one over their deviations over pairs of tracks;
     with the Euclidean distance the square root of the sum of squares, each over its mean, or the sum, each over its mean, where
-    one of them has parts. With the robust distance every part of every embedding counts the same: its directions, over their mean
-    distance. Tracks that one of them lacks are left out. Where the windows are not the same, as those of walks and
-    of models of windows, a track's own vector is its only window.
+    one of them has parts. With the robust distance every part of every embedding counts the same: its directions, over their
+    mean distance, and its context as it is. Tracks that one of them lacks are left out. Where the windows are not the same, as
+    those of walks and of models of windows, a track's own vector is its only window.
 
     Raises:
         UsageError: no track is in all embeddings, or one of the same name is of somebody else.
     """
     every = _common(embeddings)
+    if metric != "robust":
+        every = [_without_context(of) for of in every]
     first = every[0]
     summed = metric == "cosine" or (metric == "euclidean" and all(of.parts == 1 for of in every))
     parts = 1 if summed else sum(of.parts for of in every)
     windows, vectors = zip(*(_scaled(of, metric, parts) for of in every), strict=True)
-    width = max(vector.shape[2] for vector in vectors) if parts > 1 else 0
+    context = max(of.context for of in every)
+    width = max(vector.shape[2] - of.context for vector, of in zip(vectors, every, strict=True)) if parts > 1 else 0
+    window, vector = (
+        np.concatenate([_flat(v, width, of.context, context) for v, of in zip(each, every, strict=True)], axis=1)
+        for each in (windows, vectors)
+    )
     return Embeddings(
         **{name: getattr(first, name) for name, _ in specs(Tracks)},
-        window=np.concatenate([_flat(of, width) for of in windows], axis=1),
+        window=window,
         window_track=first.window_track,
         window_frame=first.window_frame,
-        vector=np.concatenate([_flat(of, width) for of in vectors], axis=1),
+        vector=vector,
         encoder="+".join(of.encoder for of in every),
         weights="+".join(of.weights for of in every),
         form=first.form,
         whiten=first.whiten,
         parts=parts,
+        context=context,
     )
 
 
@@ -68,6 +77,14 @@ def _common(embeddings: Sequence[Embeddings]) -> list[Embeddings]:
     ]
 
 
+def _without_context(of: Embeddings) -> Embeddings:
+    """The same without the numbers that say how walks were seen."""
+    if not of.context:
+        return of
+    kept = {name: divided(getattr(of, name), of.parts, of.context)[0] for name in ("window", "vector")}
+    return replace(of, **{name: shape.reshape(len(shape), -1) for name, shape in kept.items()}, context=0)
+
+
 def _rows(of: Embeddings, rows: IntArray) -> Embeddings:
     """Some tracks, and their windows."""
     if np.array_equal(rows, np.arange(len(of.video))):
@@ -87,9 +104,11 @@ def _scaled(of: Embeddings, metric: Metric, parts: int) -> tuple[FloatArray, Flo
     """
     rows = np.random.default_rng(0).permutation(len(of.vector))[:SAMPLE]
     if metric == "robust":
-        window, vector = (directions(v, of.parts).reshape(len(v), of.parts, -1) for v in (of.window, of.vector))
+        (window, of_window), (vector, of_vector) = (divided(v, of.parts, of.context) for v in (of.window, of.vector))
+        window, vector = (directions(v, of.parts).reshape(v.shape) for v in (window, vector))
         scales = np.array([_mean_distance(vector[rows, part], "euclidean") for part in range(of.parts)])[:, None]
-        return (window / scales).astype(np.float32), (vector / scales).astype(np.float32)
+        window, vector = (np.concatenate(both, axis=2) for both in ((window / scales, of_window), (vector / scales, of_vector)))
+        return window.astype(np.float32), vector.astype(np.float32)
     if metric == "cosine":
         window, vector = (directions(v, of.parts) / np.sqrt(of.parts) for v in (of.window, of.vector))
         spread = (
@@ -111,7 +130,9 @@ def _mean_distance(vectors: NDArray[np.float64], metric: Metric, parts: int = 1)
     return max(float(apart.sum()) / max(len(vectors) * (len(vectors) - 1), 1), 1e-6)
 
 
-def _flat(vectors: FloatArray, width: int) -> FloatArray:
-    """Vectors (N, P, D), every part filled up with zeros to a width where there is one, part after part."""
-    filled = np.pad(vectors, ((0, 0), (0, 0), (0, max(width - vectors.shape[2], 0))))
-    return filled.reshape(len(vectors), -1)
+def _flat(vectors: FloatArray, width: int, own: int, context: int) -> FloatArray:
+    """Vectors (N, P, D), part after part, each filled up with zeros to a width where there is one, and so its context."""
+    size = vectors.shape[2] - own
+    head, seen = vectors[:, :, :size], vectors[:, :, size:]
+    filled = [np.pad(head, ((0, 0), (0, 0), (0, max(width - size, 0)))), np.pad(seen, ((0, 0), (0, 0), (0, context - own)))]
+    return np.concatenate(filled, axis=2).reshape(len(vectors), -1)

@@ -1,5 +1,7 @@
 """What is compared: windows of walking, their embeddings, rankings."""
 
+import math
+
 from gaitreid.pose.arrays import ByteArray, FloatArray, IntArray, Record, TextArray, array, record
 from gaitreid.pose.skeleton import Skeleton
 
@@ -58,6 +60,7 @@ class Walks(Tracks):
         silhouette: 64 x 44 pixels, row by row from the top, a bit each (numpy.packbits); all zero where there is none.
         keypoints: x, y and score of COCO's 17 joints; missing ones are NaN with score 0.
         box: x1, y1, x2, y2 of the person in the picture that the keypoints are of; NaN where there is none.
+        time: seconds from the first frame of the video; NaN where there are only silhouettes.
         outlined, posed: how many of a track's frames have a silhouette, and how many have keypoints.
         source: where the keypoints are from: rgb (the video's picture) or silhouette.
     """
@@ -66,6 +69,7 @@ class Walks(Tracks):
     silhouette: ByteArray = array("F", "352", dtype="u1")
     keypoints: FloatArray = array("F", "17", "3", dtype="f4", unit="px")
     box: FloatArray = array("F", "4", dtype="f4", unit="px")
+    time: FloatArray = array("F", dtype="f8", unit="s", default=math.nan)
     start: IntArray = array("K", dtype="i8", unit="row")
     length: IntArray = array("K", dtype="i8", unit="row")
     outlined: IntArray = array("K", dtype="i8", unit="frame")
@@ -86,6 +90,8 @@ class Embeddings(Tracks):
         form: mean (over the frames of a window) or sc (frames concatenated).
         whiten: how far the vectors are whitened, 0 to 1.
         parts: stretches of equal length that a vector has, each compared by itself.
+        context: how many numbers at the end of each part say how the walk was seen, not whose it is: `match --metric robust`
+            compares like with like by them, other distances leave them out.
     """
 
     window: FloatArray = array("N", "D", dtype="f4")
@@ -97,6 +103,7 @@ class Embeddings(Tracks):
     form: str
     whiten: float = 0.0
     parts: int = 1
+    context: int = 0
 
 
 @record

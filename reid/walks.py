@@ -27,11 +27,13 @@ class Clips:
         silhouettes: (B, T, 64, 44), 0 or 1.
         keypoints: (B, T, 17, 3), x and y in pixels of the picture, and score; NaN and 0 where missing.
         box: (B, T, 4), x1, y1, x2, y2 of the person in that picture; NaN where missing.
+        time: (B, T), seconds; NaN where missing.
     """
 
     silhouettes: Tensor
     keypoints: Tensor
     box: Tensor
+    time: Tensor
 
     def __len__(self) -> int:
         """B."""
@@ -39,7 +41,7 @@ class Clips:
 
     def part(self, rows: slice) -> "Clips":
         """Some of them."""
-        return Clips(self.silhouettes[rows], self.keypoints[rows], self.box[rows])
+        return Clips(self.silhouettes[rows], self.keypoints[rows], self.box[rows], self.time[rows])
 
 
 class Packed:
@@ -54,12 +56,13 @@ class Packed:
         self.silhouette = torch.as_tensor(walks.silhouette, device=device)
         self.keypoints = torch.as_tensor(walks.keypoints, device=device)
         self.box = torch.as_tensor(walks.box, device=device)
+        self.time = torch.as_tensor(walks.time, device=device)
         self.places = torch.arange(7, -1, -1, dtype=torch.uint8, device=device)  # numpy.packbits puts the first bit highest
 
     def clips(self, rows: IntArray) -> Clips:
         """Frames by their rows: (B, T) -> clips."""
         index = torch.as_tensor(rows, device=self.silhouette.device)
-        return Clips(self._unpacked(index), self.keypoints[index], self.box[index])
+        return Clips(self._unpacked(index), self.keypoints[index], self.box[index], self.time[index])
 
     def walk(self, row: int) -> Clips:
         """One walk, as it is encoded: B is 1."""

@@ -10,11 +10,17 @@ from torch import Tensor, nn
 from gaitreid.pose.arrays import FloatArray, IntArray
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.records import SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH
+from gaitreid.pose.skeleton import COCO17
 from gaitreid.reid.config import GeiConfig
-from gaitreid.reid.walks import Clips
+from gaitreid.reid.walks import HIPS, Clips
 
 HALF = SILHOUETTE_HEIGHT // 2
-TRUNK, SHINS = slice(0, 36), slice(48, SILHOUETTE_HEIGHT)  # rows; below the knee a coat seldom hangs
+TRUNK, LEGS, SHINS = slice(0, 36), slice(36, SILHOUETTE_HEIGHT), slice(48, SILHOUETTE_HEIGHT)  # rows; a coat seldom hangs there
+SHOULDERS = COCO17.indices("left_shoulder", "right_shoulder")
+BROAD = 0.8  # shoulders from the front, in lengths of the trunk (Winter, as in `gaitreid.pose.walker.SHARES`)
+LENGTH = 5.0  # of a part, with which two people are about 1 apart
+VIEW = 0.25  # how far `viewed` may differ until parts are hardly alike
+PACE = 0.25  # and `paced`: a quarter faster
 STEP = range(8, 26)  # frames that a step may take: 0.3 to 1 s at 25 a second
 
 
@@ -58,24 +64,33 @@ class Gei(nn.Module):
 
 
 class GeiParts(Gei):
-    """The image in two parts, trunk with head and legs below the knee, of somebody who walks to the right; nothing is learnt.
+    """The image in parts, trunk with head, and legs below the knee, of somebody who walks to the right; nothing is learnt.
 
     What is worn and carried changes the trunk, the pace changes the legs, seldom both: `match --metric robust` compares them one
-    by one. Between them hangs the coat. Every pixel, inside in a share p of the frames, becomes the roots of p and of 1 - p: so
-    every part has the same length, and the distance of two is Hellinger's.
+    by one. Between them hangs the coat. The legs, which clothes hide least, count twice; every frame's are centred by
+    themselves, since a bag or a coat moves the middle of the body. Two by two pixels are one. Each, inside in a share p of
+    the frames, becomes the roots of p and of 1 - p: so every part has the same length, and the distance of two is Hellinger's.
+
+    At the end of each part stands how it was seen, in the units within which parts are alike: from where (`viewed`), and for the
+    legs at which pace (`paced`).
     """
 
-    parts = 2
+    parts = 3
+    context = 2
 
     def __init__(self, subjects: tuple[str, ...], config: GeiConfig | None = None) -> None:
         super().__init__(subjects, replace(config or GeiConfig(), rows="all"))
 
     def trunk(self, clips: Clips) -> Tensor:
-        """See `WalkEncoder`: (B, 4 x pixels of the trunk), the shins' filled up with zeros."""
-        image = super().trunk(facing_right(clips)).clamp(0, 1).view(-1, 1, SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH)
-        both = torch.cat([image, 1 - image], dim=1).sqrt()
-        trunk, shins = both[:, :, TRUNK].flatten(1), both[:, :, SHINS].flatten(1)
-        return torch.cat([trunk, nn.functional.pad(shins, (0, trunk.shape[1] - shins.shape[1]))], dim=1)
+        """See `WalkEncoder`: (B, 3 x (4 x pixels of the trunk + 2)), the legs' filled up with zeros."""
+        clips = facing_right(clips)
+        centred = replace(clips, silhouettes=legs_centred(clips.silhouettes))
+        trunk, legs = (_roots(super(GeiParts, self).trunk(of), rows) for of, rows in ((clips, TRUNK), (centred, SHINS)))
+        legs = nn.functional.pad(legs, (0, trunk.shape[1] - legs.shape[1]))
+        view = viewed(clips)
+        seen = torch.stack([view / VIEW, paced(clips, view) / PACE], dim=1).nan_to_num(0.0).to(trunk)
+        legs, trunk = torch.cat([legs, seen], dim=1), torch.cat([trunk, seen * seen.new_tensor([1.0, 0.0])], dim=1)
+        return torch.cat([trunk, legs, legs], dim=1)
 
 
 class GeiLda(Gei):
@@ -113,14 +128,65 @@ class GeiLda(Gei):
 
 def facing_right(clips: Clips) -> Clips:
     """Silhouettes mirrored where the person's box moves to the left; those whose box is not known stay."""
-    middle = (clips.box[..., 0] + clips.box[..., 2]) / 2
-    known = middle.isfinite()
-    count = known.sum(dim=1, keepdim=True).clamp_min(1)
-    middle = torch.where(known, middle, 0.0)
-    time = torch.arange(middle.shape[1], device=middle.device, dtype=middle.dtype).expand_as(middle) * known
-    apart = [(of - of.sum(dim=1, keepdim=True) / count) * known for of in (time, middle)]
-    left = (apart[0] * apart[1]).sum(dim=1) < 0
-    return replace(clips, silhouettes=torch.where(left[:, None, None, None], clips.silhouettes.flip(-1), clips.silhouettes))
+    left = (_drift(clips) < 0)[:, None, None, None]
+    return replace(clips, silhouettes=torch.where(left, clips.silhouettes.flip(-1), clips.silhouettes))
+
+
+def legs_centred(silhouettes: Tensor) -> Tensor:
+    """Frames (B, T, 64, 44) moved sideways by whole pixels until the middle of the legs' mass is in the middle."""
+    columns = torch.arange(SILHOUETTE_WIDTH, device=silhouettes.device)
+    legs = silhouettes[:, :, LEGS].sum(dim=2)
+    middle = (legs * columns).sum(dim=2) / legs.sum(dim=2).clamp_min(1)
+    off = torch.where(legs.any(dim=2), (middle + 0.5 - (SILHOUETTE_WIDTH - 1) / 2).floor(), 0.0).long()
+    source = columns + off[..., None]
+    inside = (source >= 0) & (source < SILHOUETTE_WIDTH)
+    place = source.clamp(0, SILHOUETTE_WIDTH - 1)[:, :, None].expand_as(silhouettes)
+    moved: Tensor = silhouettes.gather(3, place) * inside[:, :, None]
+    return moved
+
+
+def viewed(clips: Clips) -> Tensor:
+    """From where a walk was seen: how broad the shoulders look, in lengths of the trunk, (B,); NaN where they are not seen.
+
+    About 0 from the side, 0.8 from the front and -0.8 from behind, as the left shoulder is then on the right or on the left: the
+    same for a walk and its mirror image. The median over the frames.
+    """
+    left, right, *hips = (clips.keypoints[:, :, joint, :2] for joint in SHOULDERS + HIPS)
+    trunk = torch.linalg.vector_norm((left + right - hips[0] - hips[1]) / 2, dim=-1).nanmedian(dim=1).values
+    return torch.div((left - right)[..., 0].nanmedian(dim=1).values, trunk.clamp_min(1))
+
+
+def paced(clips: Clips, view: Tensor) -> Tensor:
+    """Logarithm of the speed in body heights a second, (B,); NaN where the box is not known.
+
+    How fast the box moves sideways, by its height, over the cosine of the angle at which `view` (B,) says that the person
+    walks away from the picture's plane.
+    """
+    height = (clips.box[..., 3] - clips.box[..., 1]).nanmedian(dim=1).values.clamp_min(1)
+    sine = (view.nan_to_num(0.0).abs() / BROAD).clamp_max(0.85)
+    speed = _drift(clips).abs() / height / (1 - sine**2).sqrt()
+    return speed.clamp(0.2, 3.0).log()
+
+
+def _drift(clips: Clips) -> Tensor:
+    """How fast the middle of the box moves to the right, pixels a second (B,), by least squares; NaN where nothing is known."""
+    middle = ((clips.box[..., 0] + clips.box[..., 2]) / 2).to(clips.time.dtype)
+    known = middle.isfinite() & clips.time.isfinite()
+    count = known.sum(dim=1, keepdim=True)
+    apart = []
+    for values in (clips.time, middle):
+        values = torch.where(known, values, 0.0)
+        apart.append((values - values.sum(dim=1, keepdim=True) / count) * known)
+    time, place = apart
+    return (time * place).sum(dim=1) / time.square().sum(dim=1)
+
+
+def _roots(image: Tensor, rows: slice) -> Tensor:
+    """Of the shares and of what they lack to 1, in some rows of images (B, pixels), two by two pixels as one; LENGTH long."""
+    shown = image.clamp(0, 1).view(-1, 1, SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH)[:, :, rows]
+    share = nn.functional.avg_pool2d(shown, 2)
+    roots = torch.cat([share, 1 - share], dim=1).flatten(1).sqrt()
+    return torch.mul(roots, LENGTH / share[0].numel() ** 0.5)
 
 
 def discriminants(images: FloatArray, subject: IntArray, variance: float) -> tuple[FloatArray, FloatArray]:

@@ -150,7 +150,8 @@ def made(batch: int, frames: int = FRAMES, seed: int = 0) -> Clips:
     rng = np.random.default_rng(seed)
     silhouettes = torch.from_numpy(rng.random((batch, frames, 64, 44)) < 0.3).float()
     keypoints = torch.from_numpy(rng.uniform(0.2, 0.9, (batch, frames, 17, 3))).float() * torch.tensor([44.0, 64, 1])
-    return Clips(silhouettes, keypoints, torch.tensor([0.0, 0, 44, 64]).expand(batch, frames, 4))
+    box = torch.tensor([0.0, 0, 44, 64]).expand(batch, frames, 4)
+    return Clips(silhouettes, keypoints, box, torch.arange(frames).expand(batch, frames) / 25)
 
 
 def costs(options: argparse.Namespace) -> Row:

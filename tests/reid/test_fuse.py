@@ -86,6 +86,34 @@ def test_one_part_that_differs_much_decides_little() -> None:
     np.testing.assert_allclose(found[off], np.mean(every, axis=0)[off], atol=1e-4)
 
 
+def test_like_is_compared_with_like() -> None:
+    """The robust distance of a part with context: what says nothing, and exp(-c^2) of what the part says beyond it."""
+    rng = np.random.default_rng(0)
+    one, two = casia(subjects=3, seed=0), parted(casia(subjects=3, seed=1), 2)
+    seen = rng.normal(0, 0.7, (len(two.vector), 2, 2))
+    seen[:, 0, 1] = 0
+    split = two.vector.reshape(len(seen), 2, -1)
+    vector = np.concatenate([split, seen], axis=2).reshape(len(seen), -1).astype(np.float32)
+    windows = vector[two.window_track]
+    of = take(two, "K", slice(None), vector=vector, window=windows, context=2)
+    fused = fuse([one, of], "robust")
+    assert (fused.parts, fused.context) == (3, 2)
+    plain = fuse([one, two], "robust")
+    width = plain.vector.shape[1] // 3
+    parts = plain.vector.astype(float).reshape(len(seen), 3, width)
+    apart = np.log(1 + 20 * np.linalg.norm(parts[:, None] - parts[None], axis=3))
+    square = ((seen[:, None] - seen[None]) ** 2).sum(axis=3)
+    neither = np.log(21)
+    apart[..., 1:] = neither + np.exp(-square) * (apart[..., 1:] - neither)
+    off = ~np.eye(len(seen), dtype=bool)
+    robust = MatchConfig(metric="robust", exclude="nothing")
+    np.testing.assert_allclose(distances(fused, robust)[off], apart.mean(axis=2)[off], atol=1e-4)
+    for metric in ("cosine", "euclidean"):
+        other = MatchConfig(metric=metric, exclude="nothing")
+        np.testing.assert_array_equal(distances(of, other), distances(two, other))
+        np.testing.assert_array_equal(fuse([one, of], metric).vector, fuse([one, two], metric).vector)
+
+
 def test_tracks_that_one_of_them_lacks_are_left_out() -> None:
     of, other = casia(subjects=3, seed=0), casia(subjects=3, seed=1)
     rows = np.arange(len(of.video) - 1, 4, -1)  # in another order, too

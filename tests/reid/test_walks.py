@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -74,9 +76,10 @@ def test_keypoints_are_of_the_body_and_not_of_the_picture():
     keypoints = torch.rand(2, 3, 17, 3) * 50 + 10
     keypoints[..., 2] = 0.8
     box = torch.tensor([5.0, 10.0, 45.0, 90.0]).expand(2, 3, 4)
-    here = body_keypoints(Clips(torch.zeros(2, 3, 64, 44), keypoints, box))
+    there = Clips(torch.zeros(2, 3, 64, 44), keypoints, box, torch.zeros(2, 3))
+    here = body_keypoints(there)
     moved = keypoints * torch.tensor([2.0, 2, 1]) + torch.tensor([7.0, -3, 0])
-    other = body_keypoints(Clips(torch.zeros(2, 3, 64, 44), moved, box * 2 + torch.tensor([7.0, -3, 7, -3])))
+    other = body_keypoints(replace(there, keypoints=moved, box=box * 2 + torch.tensor([7.0, -3, 7, -3])))
     torch.testing.assert_close(here, other, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(here[..., HIPS, :2].mean(dim=-2), torch.zeros(2, 3, 2), atol=1e-6, rtol=0)
     a, b = (keypoints[0, 0, k, :2] for k in (0, 15))
@@ -91,7 +94,7 @@ def test_missing_joints_are_zero_with_score_zero():
     keypoints[0, 2] = torch.tensor([torch.nan, torch.nan, 0])
     box = torch.tensor([10.0, 0, 50, 80]).repeat(1, 3, 1)
     box[0, 2] = torch.nan
-    found = body_keypoints(Clips(torch.zeros(1, 3, 64, 44), keypoints, box))
+    found = body_keypoints(Clips(torch.zeros(1, 3, 64, 44), keypoints, box, torch.zeros(1, 3)))
     assert found[0, 0, 3].tolist() == [0, 0, 0]
     assert found[0, 1, 0].tolist() == [10 / 80, 0, 0.5]  # from the middle of the box, as no hip is seen
     assert not found[0, 2].any()

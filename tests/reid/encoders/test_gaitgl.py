@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ SMALL = GaitGlConfig(channels=(2, 3, 4, 5), embed_dim=6, shrink=2)
 def clips(count=4, frames=9, seed=0):
     torch.manual_seed(seed)
     silhouettes = (torch.rand(count, frames, 64, 44) > 0.5).float()
-    return Clips(silhouettes, torch.zeros(count, frames, 17, 3), torch.zeros(count, frames, 4))
+    return Clips(silhouettes, torch.zeros(count, frames, 17, 3), torch.zeros(count, frames, 4), torch.zeros(count, frames))
 
 
 def parameters(module):
@@ -128,8 +129,8 @@ def test_the_generalised_mean_lies_between_mean_and_maximum():
 def test_few_frames_are_repeated_where_three_make_one():
     model = GaitGl(("a", "b"), SMALL).eval()
     there = clips(1, 3)
-    one = Clips(there.silhouettes[:, :1], there.keypoints[:, :1], there.box[:, :1])
-    thrice = Clips(one.silhouettes.repeat(1, 3, 1, 1), there.keypoints, there.box)
+    one = Clips(there.silhouettes[:, :1], there.keypoints[:, :1], there.box[:, :1], there.time[:, :1])
+    thrice = replace(there, silhouettes=one.silhouettes.repeat(1, 3, 1, 1))
     with torch.no_grad():
         torch.testing.assert_close(model.vectors(one), model.vectors(thrice))
 

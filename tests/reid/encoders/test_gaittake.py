@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,11 +24,12 @@ def clips(count=3, frames=9, seed=0):
     generator = torch.Generator().manual_seed(seed)
     silhouettes = (torch.rand(count, frames, 64, 44, generator=generator) > 0.5).float()
     keypoints = torch.rand(count, frames, 17, 3, generator=generator) * torch.tensor([40.0, 90, 1])
-    return Clips(silhouettes, keypoints, torch.tensor([0.0, 0, 40, 90]).expand(count, frames, 4))
+    box = torch.tensor([0.0, 0, 40, 90]).expand(count, frames, 4)
+    return Clips(silhouettes, keypoints, box, torch.arange(frames).expand(count, frames) / 25)
 
 
 def frames_of(whole, part):
-    return Clips(whole.silhouettes[:, part], whole.keypoints[:, part], whole.box[:, part])
+    return Clips(*(array[:, part] for array in (whole.silhouettes, whole.keypoints, whole.box, whole.time)))
 
 
 def attention(clip=4, keep=False, inputs=6, seed=0):
@@ -179,7 +181,7 @@ def test_keypoints_as_channels_of_every_strip_or_as_a_strip():
     assert beside.separate.weight.shape == (32, 5 + POSE, 6)
     assert (own.separate.weight.shape, own.separate_pose.weight.shape) == ((32, 5, 6), (1, POSE, 6))
     assert (beside.parts, own.parts) == (32, 33)
-    moved = Clips(there.silhouettes, there.keypoints * torch.tensor([1.0, 0.5, 1]), there.box)
+    moved = replace(there, keypoints=there.keypoints * torch.tensor([1.0, 0.5, 1]))
     with torch.no_grad():
         change = (own.vectors(there) - own.vectors(moved)).view(2, 33, 6).abs().amax(dim=(0, 2))
         assert (change > 0).tolist() == [False] * 32 + [True]

@@ -19,7 +19,20 @@ WHO = np.unique(WALKS.subject, return_inverse=True)[1]
 def clips(masks: np.ndarray) -> Clips:
     """Clips (B, T, 64, 44) without keypoints."""
     size = masks.shape[:2]
-    return Clips(torch.from_numpy(masks).float(), torch.full((*size, 17, 3), torch.nan), torch.full((*size, 4), torch.nan))
+    nowhere = [torch.full((*size, *rest), torch.nan) for rest in ((17, 3), (4,), ())]
+    return Clips(torch.from_numpy(masks).float(), *nowhere)
+
+
+def walking(masks: np.ndarray, pixels: float = 5.0, broad: float = 0.0, fps: float = 25.0) -> Clips:
+    """Somebody 80 px tall whose box moves so many pixels a frame; shoulders so broad, in trunks, the left one on the right."""
+    frames = len(masks)
+    there = clips(masks[None])
+    time = torch.arange(frames) / fps
+    there.time[0] = time
+    there.box[0] = torch.tensor([0.0, 10, 30, 90]) + torch.arange(frames)[:, None] * torch.tensor([pixels, 0, pixels, 0])
+    for joint, x, y in ((5, broad * 24, 26.0), (6, 0.0, 26.0), (11, broad * 12, 50.0), (12, broad * 12, 50.0)):
+        there.keypoints[0, :, joint] = torch.tensor([x, y, 0.9])
+    return there
 
 
 def test_it_is_the_mean_of_the_silhouettes_that_there_are() -> None:
@@ -34,23 +47,56 @@ def test_it_is_the_mean_of_the_silhouettes_that_there_are() -> None:
     np.testing.assert_array_equal(lower, found.view(2, 64, 44)[:, 32:].flatten(1))
 
 
-def test_parts_are_trunk_and_shins_of_somebody_who_walks_to_the_right() -> None:
+def test_parts_are_trunk_and_twice_the_shins_of_somebody_who_walks_to_the_right() -> None:
     masks = np.random.default_rng(0).random((3, 6, 64, 44)) < 0.4
     there = clips(masks)
     there.box[:2] = torch.tensor([0.0, 10, 30, 90]) + torch.arange(6)[:, None] * torch.tensor([5.0, 0, 5, 0])
+    there.time[:2] = torch.arange(6) / 25
     there.box[1] = there.box[1].flip(0)  # goes to the left
     there.box[:2, 2] = torch.nan
     found = GeiParts(SUBJECTS, GeiConfig(rows="lower")).vectors(there)
-    assert found.shape == (3, 2 * 2 * 36 * 44)
+    assert found.shape == (3, 3 * (2 * 18 * 22 + 2))
     for row, shown in enumerate((masks[0], masks[1][:, :, ::-1], masks[2])):  # where the box is not known, nothing is mirrored
-        share = shown.mean(axis=0)
-        trunk, shins = found[row].view(2, -1).numpy()
-        for part, rows in ((trunk, slice(0, 36)), (shins, slice(48, 64))):
-            pixels = share[rows].size
-            np.testing.assert_allclose(part[:pixels], np.sqrt(share[rows]).ravel(), atol=1e-6)
-            np.testing.assert_allclose(part[pixels : 2 * pixels], np.sqrt(1 - share[rows]).ravel(), atol=1e-6)
-            assert not part[2 * pixels :].any()
-            assert (part**2).sum() == pytest.approx(pixels, rel=1e-5)  # the same for everybody
+        columns = np.arange(44)
+        middle = [(frame[36:].sum(axis=0) * columns).sum() / frame[36:].sum() for frame in shown]
+        legs = np.zeros(shown.shape, bool)
+        for frame, (image, at) in enumerate(zip(shown, middle, strict=True)):
+            off = int(np.floor(at - 21))
+            for column in range(max(0, -off), min(44, 44 - off)):
+                legs[frame, :, column] = image[:, column + off]
+        trunk, *shins = found[row].view(3, -1).numpy()
+        np.testing.assert_array_equal(*shins)
+        for part, of, rows in ((trunk, shown, slice(0, 36)), (shins[0], legs, slice(48, 64))):
+            share = of.mean(axis=0)[rows].reshape(-1, 2, 22, 2).mean(axis=(1, 3))
+            pixels = share.size
+            roots = np.concatenate([np.sqrt(share).ravel(), np.sqrt(1 - share).ravel()])
+            np.testing.assert_allclose(part[: 2 * pixels], roots * 5 / np.sqrt(pixels), atol=1e-6)
+            assert not part[2 * pixels : -2].any()
+            assert np.linalg.norm(part[:-2]) == pytest.approx(5, rel=1e-5)  # the same for everybody
+
+
+def test_a_bag_that_moves_the_middle_of_the_body_leaves_the_legs() -> None:
+    masks = made_walks.masks(20, 6, 8, 0.0)
+    other = np.roll(masks, 5, axis=2)  # as far as the middle moves
+    other[:, :36, :10] = True
+    one, two = (GeiParts(SUBJECTS).vectors(walking(shown)).view(3, -1) for shown in (masks, other))
+    torch.testing.assert_close(one[1:], two[1:])
+    assert (one[0] - two[0]).norm() > 0.5
+
+
+@pytest.mark.parametrize("sideways", [1, -1])
+@pytest.mark.parametrize("fps", [25.0, 50.0])
+def test_parts_say_from_where_and_at_which_pace_they_were_seen(sideways: int, fps: float) -> None:
+    masks = made_walks.masks(20, 6, 8, 0.0)
+    speed = 5.0 * 25 / 80  # heights a second
+    for broad in (0.0, 0.4, -0.4):
+        of = walking(masks, sideways * 125 / fps, broad, fps)
+        trunk, legs, _ = GeiParts(SUBJECTS).vectors(of)[0].view(3, -1)[:, -2:].numpy()
+        assert trunk == pytest.approx([broad / 0.25, 0], abs=1e-4)
+        along = np.log(speed / np.sqrt(1 - (broad / 0.8) ** 2)) / 0.25
+        assert legs == pytest.approx([broad / 0.25, along], abs=1e-4)
+    unknown = GeiParts(SUBJECTS).vectors(clips(masks[None]))[0].view(3, -1)[:, -2:]
+    assert not unknown.any()
 
 
 @pytest.mark.parametrize("step", [9, 12, 16])
