@@ -64,7 +64,6 @@ def _embeddings(of: Embeddings) -> None:
     _require(_within(of.window), "window", "must be finite")
     _vectors(of)
     _parts(of)
-    _require(0 <= of.context < max(of.vector.shape[1] // of.parts, 1), "context", "must leave something of every part")
 
 
 def _gallery(of: Gallery) -> None:
@@ -81,6 +80,7 @@ def _vectors(of: Any) -> None:
 def _parts(of: Embeddings | Gallery) -> None:
     size = of.vector.shape[1]
     _require(of.parts >= 1 and size % of.parts == 0, "parts", f"must divide the {size} numbers of a vector")
+    _require(0 <= of.context < max(size // of.parts, 1), "context", "must leave something of every part")
 
 
 def _ranking(of: Ranking) -> None:

@@ -10,22 +10,25 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from gaitreid.pipeline import store
+from gaitreid.pipeline import shipped, store
 from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.encode import in_joints, whitening
 from gaitreid.pipeline.extract import Job, check, decides, extract_one, find_videos, hashed, known, lost
-from gaitreid.pipeline.files import sha256
+from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.jobs import Failure, Summary, each
 from gaitreid.pipeline.labels import FIELDS, Labels
 from gaitreid.pipeline.lift import lifter_of
 from gaitreid.pipeline.train import WEIGHTS, device, load, skeleton_of
+from gaitreid.pipeline.walks import walk
 from gaitreid.pipeline.work import Work, is_current
 from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.errors import ItemError
 from gaitreid.pose.lift import lift
-from gaitreid.pose.records import Track2D
+from gaitreid.pose.records import Silhouettes, Track2D
+from gaitreid.reid.beside import Beside
 from gaitreid.reid.whiten import whiten
 from gaitreid.reid.windows import SplitConfig, split_track
 
@@ -55,16 +58,18 @@ class Clip:
 
 
 class Recogniser:
-    """A trained encoder, ready to turn tracks into vectors.
+    """A trained encoder, ready to turn tracks into vectors; the one that ships also beside images of silhouettes.
 
     Attributes:
         name: of the model, and `weights` the SHA-256 of its weights.
         split: how tracks are cut: as those were that it was trained on.
         cohort: vectors of people that it was trained on, one each (C, D); none where the model has none, or form is sc.
+        parts, context: as of `Embeddings`.
+        beside: what joins a vector with images of the same walk; none where skeletons count alone.
     """
 
     def __init__(self, folder: Path, name: str, config: Config) -> None:
-        self.name, self.config = name, config
+        self.name = name
         self.encoder, self.moments, description = load(folder)
         self.weights = sha256(folder / WEIGHTS)
         self.skeleton = skeleton_of(description)
@@ -77,9 +82,20 @@ class Recogniser:
         if cohort is None or self.form != "mean":
             cohort = np.empty((0, len(self.moments.mean)), dtype=np.float32)
         self.cohort = self._whitened(cohort)
+        self.parts, self.context = 1, 0
+        self.beside: Beside | None = None
+        if name == shipped.BOTH:
+            self.beside, self.cohort = shipped.beside()
+            self.parts, self.context, self.metric = self.beside.parts, self.beside.context, shipped.METRIC
+            self.weights = digest([self.weights, sha256(folder / shipped.COHORT)])
+            config = replace(config, extract=replace(config.extract, silhouettes=True))
+        self.config = config
 
-    def vector(self, track: Track2D) -> tuple[FloatArray, int]:
+    def vector(self, track: Track2D, masks: Silhouettes | None = None, width: float = 0.0) -> tuple[FloatArray, int]:
         """Of a track: the mean over its windows, (D,), and how many there are.
+
+        Args:
+            masks, width: its silhouettes, if there are any, and the width of the picture, for images beside it.
 
         Raises:
             ItemError: the track cannot be lifted, or is too short for a window.
@@ -92,7 +108,19 @@ class Recogniser:
         frames = in_joints(windows.xyz, lifted.skeleton, self.skeleton)
         where = device(self.config.device)
         vectors = encode(self.encoder, frames, windows.start, self.split.length, self.form, self.config.encode.batch, where)
-        return np.asarray(self._whitened(vectors).mean(axis=0), dtype=np.float32), len(vectors)
+        vector = np.asarray(self._whitened(vectors).mean(axis=0), dtype=np.float32)
+        if self.beside:
+            vector = self.beside.join(vector, self._images(self.beside, track, masks, width))
+        return vector, len(vectors)
+
+    def _images(self, beside: Beside, track: Track2D, masks: Silhouettes | None, width: float) -> FloatArray | None:
+        """None where no frame has a silhouette."""
+        from gaitreid.reid.walks import Packed
+
+        if masks is None or not len(masks.frame):
+            return None
+        packed = walk(masks, track, width, self.config.pack)
+        return beside.images(Packed(packed, torch.device("cpu")).walk(0)) if packed.outlined[0] else None
 
     def _whitened(self, vectors: FloatArray) -> FloatArray:
         return whiten(vectors, self.moments, self.power) if self.power else vectors
@@ -109,6 +137,7 @@ def clips(
     """
     tasks, of = [], {}
     compared, limits = decides(recogniser.config.extract), recogniser.config.limits
+    config = replace(compared, silhouettes=recogniser.beside is not None)
     for video in dict.fromkeys(p.resolve() for p in find_videos(videos)):
         try:
             check(video, limits)
@@ -118,11 +147,12 @@ def clips(
             console.error(f"{video}: {error.reason}: {error}")
             continue
         name, place, labels = f"{video.stem}-{source[:12]}", Work(work.root / "clips"), Labels()
-        if is_current(work.pose2d(video.stem), "pose2d", compared, source):
+        there = [(work.pose2d(video.stem), "pose2d"), (work.silhouettes(video.stem), "silhouettes")][: 1 + config.silhouettes]
+        if all(is_current(path, schema, compared, source) for path, schema in there):
             found = store.attributes(work.pose2d(video.stem), "pose2d")
             name, place, labels = video.stem, work, Labels(**{key: str(found[key]) for key in FIELDS})
         of[name] = (video, source, place)
-        tasks.append(Job(video, name, place, compared, labels, False, recogniser.config.device, limits))
+        tasks.append(Job(video, name, place, config, labels, False, recogniser.config.device, limits))
     with console.progress("people", len(tasks), "videos") as progress:
         for count, outcome in enumerate(each(extract_one, tasks, jobs, known=known, lost=lost, limits=limits), 1):
             video, source, place = of[outcome.stem]
@@ -131,9 +161,13 @@ def clips(
                 summary.failed.append(Failure(str(video), outcome.reason, outcome.line))
                 console.error(f"{video}: {outcome.line}")
             made = place.pose2d(outcome.stem)
-            for name, track in store.read_all(made, "pose2d", Track2D).items() if made.exists() else ():
+            tracks = store.read_all(made, "pose2d", Track2D) if made.exists() else {}
+            width = float(store.attributes(made, "pose2d").get("width", 0)) if tracks else 0.0
+            outlines = place.silhouettes(outcome.stem)
+            masks = store.read_all(outlines, "silhouettes", Silhouettes) if config.silhouettes and outlines.exists() else {}
+            for name, track in tracks.items():
                 try:
-                    people.append(Seen(int(name), track, *recogniser.vector(track)))
+                    people.append(Seen(int(name), track, *recogniser.vector(track, masks.get(name), width)))
                 except ItemError as error:
                     console.error(f"{video} track {int(name)}: {error.reason}: {error}")
             if not people and not outcome.reason:

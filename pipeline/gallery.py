@@ -56,7 +56,7 @@ class Book:
             UsageError: nobody is in it, or only one person, and the encoder has no cohort.
         """
         of = self.gallery
-        return calibrate(of.vector, of.name, self.cohort.vector, self.metric, parts=of.parts)
+        return calibrate(of.vector, of.name, self.cohort.vector, self.metric, parts=of.parts, context=of.context)
 
     @property
     def people(self) -> list[Person]:
@@ -149,6 +149,8 @@ def add(path: Path, name: str, clips: Sequence[Clip], recogniser: Recogniser, co
         weights=recogniser.weights,
         form=recogniser.form,
         whiten=recogniser.power,
+        parts=recogniser.parts,
+        context=recogniser.context,
     )
 
     def change(old: Book | None) -> Book:

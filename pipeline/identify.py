@@ -87,7 +87,13 @@ class Naming:
             return []
         of = self.book.gallery
         names, distance = name_distances(
-            np.stack([p.vector for p in people]), of.vector, of.name, self.book.metric, parts=of.parts
+            np.stack([p.vector for p in people]),
+            of.vector,
+            of.name,
+            self.book.metric,
+            cohort=self.book.cohort.vector,
+            parts=of.parts,
+            context=of.context,
         )
         first, last = (np.array([p.track.time[k] for p in people]) for k in (0, -1))
         column = assign(distance, self.limit, at_once(first, last))

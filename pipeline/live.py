@@ -15,7 +15,7 @@ from gaitreid.pipeline.identify import Identity, Naming
 from gaitreid.pose.detect import choose
 from gaitreid.pose.errors import ItemError
 from gaitreid.pose.estimate import Crop, Estimators
-from gaitreid.pose.extract import Person, Tracker, track_of
+from gaitreid.pose.extract import Person, Tracker, silhouettes_of, track_of
 from gaitreid.pose.video import Frame, frames
 
 SPAN = 4.0  # seconds of a walk that a name is drawn from: about four cycles
@@ -73,7 +73,7 @@ def live(source: str, recogniser: Recogniser, naming: Naming, estimators: Estima
         people = []
         for person in tracker.people:
             number = numbers[person] if person in numbers else numbers.setdefault(person, next(next_number))
-            seen = _seen(person, number, recogniser)
+            seen = _seen(person, number, recogniser, frame.image.shape[1])
             if seen:
                 people.append(seen)
         identities = naming(Clip(Path(source), "", people))
@@ -91,7 +91,7 @@ def lines(moment: Moment) -> Iterator[str]:
         yield f"{moment.time:7.1f} s  nobody to name ({late})"
 
 
-def _seen(person: Person, number: int, recogniser: Recogniser) -> Seen | None:
+def _seen(person: Person, number: int, recogniser: Recogniser, width: int) -> Seen | None:
     """The last SPAN seconds of somebody; None where they were not seen for long enough."""
     first = int(np.searchsorted(person.time, person.time[-1] - SPAN))
     recent = replace(
@@ -100,10 +100,11 @@ def _seen(person: Person, number: int, recogniser: Recogniser) -> Seen | None:
         time=person.time[first:],
         boxes=person.boxes[first:],
         estimates=person.estimates[first:],
+        masks=person.masks[first:],
     )
     try:
         track = track_of(recent)
-        return Seen(number, track, *recogniser.vector(track))
+        return Seen(number, track, *recogniser.vector(track, silhouettes_of(recent), width))
     except ItemError:
         return None
 

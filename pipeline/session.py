@@ -452,16 +452,16 @@ class Session:
         return path or self.work.root / "gallery.h5"
 
     def recogniser(self, book: "Book | None", name: str | None = None, encoder: Path | None = None) -> "Recogniser":
-        """The encoder that is named, else that of the gallery, else the one that comes with the package."""
+        """The encoder that is named, else that of the gallery, else the one that ships, beside images if it can be."""
         from gaitreid.pipeline.clips import Recogniser
-        from gaitreid.pipeline.shipped import NAME, folder
+        from gaitreid.pipeline.shipped import BOTH, NAME, folder, has_images
 
         if encoder:
             return Recogniser(encoder, encoder.name, self.config)
         if not name:
-            name = book.gallery.encoder if book else NAME
-        if name == NAME:
-            return Recogniser(folder(), NAME, self.config)
+            name = book.gallery.encoder if book else BOTH if has_images(self.config) else NAME
+        if name in (NAME, BOTH):
+            return Recogniser(folder(), name, self.config)
         if not self.work.model(name).is_dir():
             raise UsageError(f"there is no model '{name}' in {self.work.root}: --encoder FOLDER names one that is elsewhere")
         return Recogniser(self.work.model(name), name, self.config)

@@ -3,20 +3,42 @@
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+
+from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.train import describe
+from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.errors import UsageError
+from gaitreid.pose.extract import ExtractConfig
 from gaitreid.pose.skeleton import mapping
+from gaitreid.reid.beside import Beside
+from gaitreid.reid.config import EncodeConfig
 from gaitreid.reid.records import Sequences
 from gaitreid.reid.search import Metric
 
 NAME = "shipped"
 BESIDE = ("gei-parts",)  # what is fused with it where videos have silhouettes, and by which distance
 METRIC: Metric = "robust"
+BOTH = "+".join((NAME, *BESIDE))
+COHORT = "cohort.safetensors"
 
 
 def folder() -> Path:
     """Its folder: config.yaml, encoder.safetensors, and README.md, the model card."""
     return Path(str(resources.files("gaitreid") / "reid" / NAME))
+
+
+def beside() -> tuple[Beside, FloatArray]:
+    """What joins its vectors with images, and people who are nobody's, one vector each (N, D), for calibrations."""
+    from safetensors.numpy import load_file
+
+    found = load_file(folder() / COHORT)
+    return Beside(found["scales"]), found["cohort"].astype(np.float32)
+
+
+def has_images(config: Config) -> bool:
+    """Whether images can stand beside its vectors under these settings: of the estimators MediaPipe alone gives silhouettes."""
+    return config.extract.pose == ExtractConfig().pose and config.encode.form == EncodeConfig().form
 
 
 def takes(sequences: Sequences) -> bool:

@@ -66,6 +66,13 @@ def pack(work: Work, config: PackConfig, console: Console) -> Path:
     return work.walks
 
 
+def walk(mask: Silhouettes | None, pose: Track2D, width: float, config: PackConfig) -> Walks:
+    """One track as the only walk, without labels; `width` is that of its picture."""
+    arrays = _whole(_frames(mask, pose), width if config.whole else 0.0, config.min_frames)
+    row = {"video": "", "track": 1, "recording": "", **Labels().as_dict(), **_counted(arrays)}
+    return _joined([row], "rgb")
+
+
 def sources(work: Work, config: PackConfig) -> dict[str, tuple[Path, Path]]:
     """Silhouettes and keypoints of each video that has either, by stem in order."""
     posed = work.pose2d if config.keypoints == "rgb" else work.silhouette_pose2d

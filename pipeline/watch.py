@@ -64,7 +64,7 @@ def follow(source: str, recogniser: Recogniser, naming: Naming, console: Console
     config = recogniser.config.extract
     last = None
     try:
-        for moment in live(source, recogniser, naming, estimators(config, False, recogniser.config.device)):
+        for moment in live(source, recogniser, naming, estimators(config, config.silhouettes, recogniser.config.device)):
             last = moment
             for line in lines(moment):
                 console.say(line)

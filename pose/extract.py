@@ -476,7 +476,7 @@ class _Found:
             self._order.append((first, person.index[0], len(self._order)))
             self._tracks.put(track_of(piece))
             if self._config.silhouettes:
-                self._silhouettes.put(_silhouettes(piece))
+                self._silhouettes.put(silhouettes_of(piece))
             self._used.extend(bytes(max(0, last + 1 - len(self._used))))
             for index in piece.index:
                 self._used[index] = 1
@@ -515,7 +515,8 @@ def _silhouette(estimate: Estimate) -> Silhouette | None:
     return found.seen_from(estimate.place) if found and estimate.place else found
 
 
-def _silhouettes(person: Person) -> Silhouettes:
+def silhouettes_of(person: Person) -> Silhouettes:
+    """Those of the frames that have one."""
     pairs = [(i, found) for i, found in zip(person.index, person.masks, strict=True) if found is not None]
     return Silhouettes(
         frame=np.array([i for i, _ in pairs], dtype=np.int64),

@@ -110,6 +110,16 @@ _WEIGHTS = (
         0.04,
     ),
     Weight(
+        "shipped-cohort",
+        "identify without training: scales and calibration",
+        "reid/shipped/cohort.safetensors",
+        "gaitreid",
+        "MIT",
+        "rendered walkers (reid/shipped/README.md)",
+        "83ada0b1bab8169aa75b9283aae1df3475e477f4ab3eb3548ddfb3e3c91580b3",
+        0.29,
+    ),
+    Weight(
         "shipped-lifter",
         "--lifter tcn",
         "pose/lifters/shipped/lifter.safetensors",

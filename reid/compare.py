@@ -207,7 +207,7 @@ class Against:
         parts: stretches of equal length that a vector has, such as the strips of a body (GaitGL, GaitTAKE).
         context: numbers at the end of each part that say how a walk was seen (`robust` only). Where those of a probe and a
             gallery item are c apart, the part counts by exp(-c^2), and for the rest what tells nothing: a part that was seen
-            from elsewhere, or at another pace, is no reason to prefer anybody.
+            from elsewhere, or at another pace, is no reason to prefer anybody. Nor is one that is all zeros: it was not seen.
     """
 
     def __init__(self, gallery: NDArray[np.float64], metric: str, parts: int = 1, context: int = 0) -> None:
@@ -233,7 +233,8 @@ class Against:
             if self.metric == "robust":
                 distance = saturated(distance)
             if self.context:
-                alike = _alike(seen[:, part], self.seen[:, part])
+                known = p.any(axis=1)[:, None] & g[:, :-1].any(axis=1)
+                alike = known * _alike(seen[:, part], self.seen[:, part])
                 distance = alike * distance + (1 - alike) * np.float32(NEITHER)
             total = distance if total is None else total + distance
         assert total is not None

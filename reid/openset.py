@@ -79,7 +79,13 @@ class Calibration:
 
 
 def calibrate(
-    vectors: FloatArray, names: TextArray, cohort: FloatArray | None = None, metric: Metric = "cosine", *, parts: int = 1
+    vectors: FloatArray,
+    names: TextArray,
+    cohort: FloatArray | None = None,
+    metric: Metric = "cosine",
+    *,
+    parts: int = 1,
+    context: int = 0,
 ) -> Calibration:
     """How far strangers are from a gallery.
 
@@ -93,8 +99,10 @@ def calibrate(
     known = np.unique(names)
     if not len(known):
         raise UsageError("nobody is in the gallery")
-    own = _stranger_distances(vectors, names, metric, parts) if len(known) > 1 else (np.empty(0), np.empty(0, dtype=int))
-    roots, person = np.sqrt(own[0]), own[1]
+    like: Any = {"metric": metric, "parts": parts, "context": context}
+    nobody: tuple[FloatArray, IntArray] = (np.empty(0), np.empty(0, dtype=np.int64))
+    own, person = _stranger_distances(vectors, names, cohort, like) if len(known) > 1 else nobody
+    roots = np.sqrt(own)
     people = len(np.unique(person))
     weight = 1 / np.bincount(person)[person] / people if people else np.empty(0)
     mean = float(weight @ roots) if people else 0.0
@@ -106,7 +114,7 @@ def calibrate(
             names=len(known), people=people, searches=len(roots), cohort=0, mean=mean,
             deviation=float(np.sqrt(max(spread / (people - 1), 1e-6) * (1 + 1 / people))), freedom=people - 1,
         )  # fmt: skip
-    before = np.sqrt(_cohort_distances(cohort, len(known), metric, parts))
+    before = np.sqrt(_cohort_distances(cohort, len(known), like))
     weight_of_mean = COHORT_MEAN + people
     centre = (COHORT_MEAN * before.mean() + people * mean) / weight_of_mean
     freedom = COHORT_PEOPLE + people
@@ -124,18 +132,29 @@ def calibrate(
 
 
 def name_distances(
-    probe: FloatArray, vectors: FloatArray, names: TextArray, metric: Metric = "cosine", *, parts: int = 1
+    probe: FloatArray,
+    vectors: FloatArray,
+    names: TextArray,
+    metric: Metric = "cosine",
+    *,
+    cohort: FloatArray | None = None,
+    parts: int = 1,
+    context: int = 0,
 ) -> tuple[TextArray, NDArray[np.float32]]:
     """Distance of each probe to the nearest item of each name.
+
+    Args:
+        cohort: other people, as of `calibrate`; `robust` distances are standardised by those to them.
 
     Returns:
         Names, sorted (N,), and distances (P, N), infinite where none of a name's items is among the NEAREST of the probe.
     """
     known, code = np.unique(names, return_inverse=True)
-    distance, item = search(probe, vectors, NEAREST, metric, parts=parts)
+    distance, item = search(probe, vectors, NEAREST, metric, parts=parts, context=context)
     result = np.full((len(probe), len(known)), np.inf, dtype=np.float32)
     np.minimum.at(result, (np.arange(len(probe))[:, None], code[item]), distance)
-    return known, result
+    like: Any = {"metric": metric, "parts": parts, "context": context}
+    return known, _standardised(result, probe, cohort, like)
 
 
 def assign(distance: FloatArray, limit: float, together: Sequence[IntArray]) -> IntArray:
@@ -185,22 +204,46 @@ def at_once(first: FloatArray, last: FloatArray) -> list[IntArray]:
     ]
 
 
-def _stranger_distances(vectors: FloatArray, names: TextArray, metric: Metric, parts: int) -> tuple[FloatArray, IntArray]:
+def _stranger_distances(
+    vectors: FloatArray, names: TextArray, cohort: FloatArray | None, like: dict[str, Any]
+) -> tuple[FloatArray, IntArray]:
     """Distance of items to the nearest item of another name (n,), and whose item it is (n,)."""
     code = np.unique(names, return_inverse=True)[1]
     items = np.arange(len(names))
     if len(items) > STRANGERS:
         items = np.sort(np.random.default_rng(0).choice(items, STRANGERS, replace=False))
     most = int(np.bincount(code).max())
-    distance, found = search(vectors[items], vectors, most + 1, metric, parts=parts)
+    distance, found = search(vectors[items], vectors, most + 1, **like)
     other = np.where(code[found] == code[items][:, None], np.inf, distance).min(axis=1)
+    other = _standardised(other[:, None], vectors[items], cohort, like)[:, 0]
     return other, np.unique(code[items], return_inverse=True)[1]
 
 
-def _cohort_distances(cohort: FloatArray, names: int, metric: Metric, parts: int) -> FloatArray:
+def _cohort_distances(cohort: FloatArray, names: int, like: dict[str, Any]) -> FloatArray:
     """Distance of each of the cohort to the nearest of `names` others, drawn ten times."""
-    distance, _ = search(cohort, cohort, len(cohort), metric, parts=parts)
+    distance, _ = search(cohort, cohort, len(cohort), **like)
     others = distance[:, 1:]  # the first is the person
+    if like["metric"] == "robust":
+        others = _beyond(others, others)
     rng = np.random.default_rng(0)
     count = min(names, others.shape[1])
     return np.concatenate([rng.permuted(others, axis=1)[:, :count].min(axis=1) for _ in range(10)])
+
+
+def _standardised(
+    distance: NDArray[np.float32], probe: FloatArray, cohort: FloatArray | None, like: dict[str, Any]
+) -> NDArray[np.float32]:
+    """Distances (P, N) as they are, but `robust` ones by those of the same probes to a cohort.
+
+    A walk from ahead, or at a pace of its own, is somewhat far from everybody, and one of which little was seen is far from
+    nobody: it is the place among strangers that can be compared with a threshold (z-norm; Auckenthaler et al., 2000).
+    """
+    if like["metric"] != "robust" or cohort is None or len(cohort) < 3:
+        return distance
+    return _beyond(distance, search(probe, cohort, len(cohort), **like)[0])
+
+
+def _beyond(distance: NDArray[np.float32], strangers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Distances (P, N) by those to strangers (P, C): their mean is 1, and a deviation 0.1."""
+    mean, deviation = strangers.mean(axis=1, keepdims=True), strangers.std(axis=1, keepdims=True)
+    return np.asarray(np.maximum(1 + (distance - mean) / (10 * np.maximum(deviation, 1e-6)), 0), dtype=np.float32)

@@ -142,7 +142,7 @@ class Gallery(Record):
         video, track: where it was seen; `source` is the SHA-256 of the video.
         windows: of how many windows a vector is the mean.
         vector: of the track.
-        encoder, weights, form, whiten, parts: as of `Embeddings`: only vectors made alike can be compared.
+        encoder, weights, form, whiten, parts, context: as of `Embeddings`: only vectors made alike can be compared.
     """
 
     name: TextArray = array("K", dtype="text")
@@ -156,3 +156,4 @@ class Gallery(Record):
     form: str
     whiten: float
     parts: int = 1
+    context: int = 0

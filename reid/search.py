@@ -7,14 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitreid.pose.arrays import FloatArray, IntArray
-from gaitreid.reid.compare import SATURATION, THREADS, saturated
+from gaitreid.reid.compare import NEITHER, SATURATION, THREADS, saturated
 
 CHUNK = 2**15  # gallery vectors at a time
 Metric = Literal["cosine", "euclidean", "robust"]
 
 
 def search(
-    probe: FloatArray, gallery: FloatArray, k: int, metric: Metric = "cosine", *, parts: int = 1, device: str = "cpu"
+    probe: FloatArray,
+    gallery: FloatArray,
+    k: int,
+    metric: Metric = "cosine",
+    *,
+    parts: int = 1,
+    context: int = 0,
+    device: str = "cpu",
 ) -> tuple[NDArray[np.float32], IntArray]:
     """Exact search; items equally far are in the order of their rows.
 
@@ -26,13 +33,14 @@ def search(
         probe, gallery: (P, D), (G, D).
         k: at most G are found.
         parts: stretches of equal length that a vector has; the distance is the mean over them.
+        context: numbers at the end of each that say how a walk was seen (`robust`).
         device: of torch, such as `cpu` or `cuda:0`.
 
     Returns:
         Distances (P, k), rising (`reid.compare.Against`), and rows of the gallery (P, k).
     """
     k = min(k, len(gallery))
-    summed = metric == "cosine" or parts == 1  # one product gives the whole distance, or its order
+    summed = metric == "cosine" or (parts == 1 and not context)  # one product gives the whole distance, or its order
     nearest = _faiss if device == "cpu" and summed else _torch
     if not k or not len(probe):
         return np.empty((len(probe), k), dtype=np.float32), np.empty((len(probe), k), dtype=np.int64)
@@ -42,8 +50,8 @@ def search(
     for first in range(0, len(gallery), CHUNK):
         chunk = gallery[first : first + CHUNK]
         against = _prepared(chunk, metric, parts)
-        places = nearest(queries, against, min(k, len(chunk)), metric, parts, device)
-        found = _measured(queries, against, places, metric, parts)
+        places = nearest(queries, against, min(k, len(chunk)), metric, parts, context, device)
+        found = _measured(queries, against, places, metric, parts, context)
         best, rows = _merged(best, rows, found, places + first, k)
     return best, rows
 
@@ -65,7 +73,9 @@ def _prepared(vectors: FloatArray, metric: Metric, parts: int) -> NDArray[np.flo
     return result.reshape(vectors.shape)
 
 
-def _faiss(probe: NDArray[np.float32], gallery: NDArray[np.float32], k: int, metric: Metric, parts: int, device: str) -> IntArray:
+def _faiss(
+    probe: NDArray[np.float32], gallery: NDArray[np.float32], k: int, metric: Metric, parts: int, context: int, device: str
+) -> IntArray:
     import faiss
 
     kind = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
@@ -73,10 +83,13 @@ def _faiss(probe: NDArray[np.float32], gallery: NDArray[np.float32], k: int, met
     return found
 
 
-def _torch(probe: NDArray[np.float32], gallery: NDArray[np.float32], k: int, metric: Metric, parts: int, device: str) -> IntArray:
+def _torch(
+    probe: NDArray[np.float32], gallery: NDArray[np.float32], k: int, metric: Metric, parts: int, context: int, device: str
+) -> IntArray:
     import torch
 
     against = torch.as_tensor(gallery, device=device).view(len(gallery), parts, -1).transpose(0, 1)  # (parts, G, d)
+    wide = against.shape[2] - context
     size = max(1, 2**24 // len(gallery))
     places = []
     for first in range(0, len(probe), size):
@@ -85,14 +98,19 @@ def _torch(probe: NDArray[np.float32], gallery: NDArray[np.float32], k: int, met
         if metric == "cosine":
             distance = -(block @ against.mT).mean(0)
         else:
-            apart = torch.cdist(block, against)
-            distance = (apart if metric == "euclidean" else (SATURATION * apart).log1p_()).mean(0)
+            apart = torch.cdist(block[..., :wide], against[..., :wide])
+            apart = apart if metric == "euclidean" else (SATURATION * apart).log1p_()
+            if context:
+                known = block[..., :wide].any(2)[:, :, None] & against[..., :wide].any(2)[:, None]
+                alike = known * (-(torch.cdist(block[..., wide:], against[..., wide:]) ** 2)).exp()
+                apart = alike * apart + (1 - alike) * NEITHER
+            distance = apart.mean(0)
         places.append(distance.topk(k, dim=1, largest=False).indices.cpu().numpy())
     return np.concatenate(places)
 
 
 def _measured(
-    probe: NDArray[np.float32], gallery: NDArray[np.float32], rows: IntArray, metric: Metric, parts: int
+    probe: NDArray[np.float32], gallery: NDArray[np.float32], rows: IntArray, metric: Metric, parts: int, context: int
 ) -> NDArray[np.float32]:
     """Distances to these rows (P, k), from differences; unit vectors' 1 - cosine is half the square of theirs."""
     result = np.empty(rows.shape, dtype=np.float32)
@@ -101,14 +119,18 @@ def _measured(
         block = slice(first, first + 256)
         mine = probe[block].reshape(-1, 1, parts, probe.shape[1] // parts)
         near = gallery[rows[block]].reshape(*rows[block].shape, parts, -1)
-        blank = ~(mine.any(axis=3) & near.any(axis=3)) if metric == "cosine" else None
+        wide = near.shape[3] - context
+        blank = ~(mine[..., :wide].any(axis=3) & near[..., :wide].any(axis=3))
         near -= mine
-        square = np.einsum("bkpd,bkpd->bkp", near, near)
+        square = np.einsum("bkpd,bkpd->bkp", near[..., :wide], near[..., :wide])
         distance = square / 2 if metric == "cosine" else np.sqrt(square)
         if metric == "robust":
             distance = saturated(distance)
-        if blank is not None:
-            distance[blank] = 1  # a zero vector has no direction
+        if context:
+            alike = np.exp(-np.einsum("bkpd,bkpd->bkp", near[..., wide:], near[..., wide:]))
+            distance = alike * distance + (1 - alike) * np.float32(NEITHER)
+        if metric == "cosine" or context:
+            distance[blank] = NEITHER if context else 1  # a zero vector has no direction, and was not seen
         result[block] = distance.mean(axis=2)
 
     with ThreadPoolExecutor(THREADS) as pool:

@@ -78,11 +78,13 @@ class GeiParts(Gei):
     parts = 3
     context = 2
 
+    width = (TRUNK.stop - TRUNK.start) * SILHOUETTE_WIDTH // 2 + context  # numbers of a part
+
     def __init__(self, subjects: tuple[str, ...], config: GeiConfig | None = None) -> None:
         super().__init__(subjects, replace(config or GeiConfig(), rows="all"))
 
     def trunk(self, clips: Clips) -> Tensor:
-        """See `WalkEncoder`: (B, 3 x (4 x pixels of the trunk + 2)), the legs' filled up with zeros."""
+        """See `WalkEncoder`: (B, 3 x width), the legs' filled up with zeros."""
         clips = facing_right(clips)
         centred = replace(clips, silhouettes=legs_centred(clips.silhouettes))
         trunk, legs = (_roots(super(GeiParts, self).trunk(of), rows) for of, rows in ((clips, TRUNK), (centred, SHINS)))

@@ -6,9 +6,11 @@ Form (a): everybody is in the gallery, and nobody's label was learnt from. `defa
 parts, hand-made features by 1-nearest-neighbour (bone lengths, joint mean and deviation, energy images, their lower half and
 lowest 28 rows), CAGE as its paper has it, learnt from the same videos without labels (mean over the seeds), and `chosen by
 folds`: for each person in turn how often shins, trunk and skeleton count, and whether view and pace do, is chosen on all
-others (mean Rank-1 over the probes, or over d3 and d2), so that nothing is chosen on whom it is reported on. Form (b): half of the people, drawn
---splits times, may be learnt from, and the others are gallery and probes. `weighted by labels` learns from the first half how
-much each part of `default` counts, for each probe condition (logistic regression over pairs); the other rows learn nothing.
+others (mean Rank-1 over the probes, or over d3 and d2), so that nothing is chosen on whom it is reported on.
+
+Form (b): half of the people, drawn --splits times, may be learnt from, and the others are gallery and probes. `weighted by
+labels` learns from the first half how much each part of `default` counts, for each probe condition (logistic regression over
+pairs); the other rows learn nothing.
 
 Intervals are by bootstrap over people. The last line is a JSON object with the same figures.
 """

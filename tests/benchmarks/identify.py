@@ -15,20 +15,20 @@ from typing import Any
 
 import numpy as np
 
+from gaitreid.pipeline import gallery as galleries
 from gaitreid.pipeline import store
-from gaitreid.pipeline.clips import Recogniser
+from gaitreid.pipeline.clips import clips
 from gaitreid.pipeline.config import load
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.gallery import UNKNOWN
 from gaitreid.pipeline.identify import Naming
 from gaitreid.pipeline.jobs import Summary, cores
 from gaitreid.pipeline.session import Session
-from gaitreid.pipeline.shipped import NAME
+from gaitreid.pipeline.shipped import BOTH
 from gaitreid.pipeline.synth import SynthConfig, synth
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.records import Track2D
 from gaitreid.reid.openset import calibrate, name_distances
-from gaitreid.reid.records import Embeddings
 
 PATTERN = r"person(?P<subject>\d+)_walking_(?P<condition>d\d)"
 RATES = (0.05, 0.1, 0.2)
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--kth", type=Path, help="folder with personNN_walking_dN_uncomp.avi")
     parser.add_argument("--work", type=Path, default=Path("work-identify"))
     parser.add_argument("--kth-work", type=Path, help="work folder of an earlier run of kth.py, to pose nothing twice")
-    parser.add_argument("--name", default=NAME)
+    parser.add_argument("--name", default=BOTH)
     parser.add_argument("--splits", type=int, default=50)
     parser.add_argument("--jobs", type=int, default=cores())
     options = parser.parse_args()
@@ -54,27 +54,36 @@ def main() -> None:
 
 def strangers(options: argparse.Namespace) -> dict[str, Any]:
     """Rates met on people who are in no gallery."""
-    session = Session(Work(options.kth_work or options.work / "kth"), load(), Console(), options.jobs)
-    session.extract(sorted(options.kth.glob("*_walking_*.avi")), pattern=PATTERN)
-    of = store.read(session.encode(options.name), "embeddings", Embeddings, "/embeddings")
-    recogniser = Recogniser(session.work.model(options.name), options.name, session.config)
-    people = np.unique(of.subject)
+    config = load(overrides=["extract.silhouettes=true"])
+    session = Session(Work(options.kth_work or options.work / "kth"), config, Console(), options.jobs)
+    videos = sorted(options.kth.glob("*_walking_*.avi"))
+    session.extract(videos, pattern=PATTERN)
+    recogniser = session.recogniser(None, options.name)
+    vectors, subjects, conditions = [], [], []
+    for clip in clips(session.work, videos, recogniser, session.console, Summary(), jobs=options.jobs):
+        for seen in clip.people:
+            vectors.append(seen.vector)
+            subjects.append(clip.path.stem[6:8])  # personNN_walking_dN_uncomp
+            conditions.append(clip.path.stem[17:19])
+    vector, subject, condition = np.stack(vectors), np.array(subjects), np.array(conditions)
+    like: Any = {"metric": recogniser.metric, "parts": recogniser.parts, "context": recogniser.context}
+    people = np.unique(subject)
     rng = np.random.default_rng(0)
     met: dict[float, list[float]] = {rate: [] for rate in RATES}
     within = dict.fromkeys(RATES, 0)
     named: dict[float, list[float]] = {rate: [] for rate in RATES}
     for _ in range(options.splits):
-        known = np.isin(of.subject, rng.choice(people, ENROLLED, replace=False))
-        items = known & (of.condition == "d1")
-        found = calibrate(of.vector[items], of.subject[items], recogniser.cohort)
+        known = np.isin(subject, rng.choice(people, ENROLLED, replace=False))
+        items = known & (condition == "d1")
+        found = calibrate(vector[items], subject[items], recogniser.cohort, **like)
         for rate in RATES:
-            names, distance = name_distances(of.vector[~items], of.vector[items], of.subject[items])
+            names, distance = name_distances(vector[~items], vector[items], subject[items], cohort=recogniser.cohort, **like)
             taken = distance.min(axis=1) <= found.threshold(rate)
             stranger = ~known[~items]
             met[rate].append(float(taken[stranger].mean()))
             low, high = found.interval(rate)
             within[rate] += low <= met[rate][-1] <= high
-            right = taken & (names[distance.argmin(axis=1)] == of.subject[~items])
+            right = taken & (names[distance.argmin(axis=1)] == subject[~items])
             named[rate].append(float(right[~stranger].mean()))
     print(
         f"\nKTH, {ENROLLED} of {len(people)} people in the gallery (d1), the others strangers (d1 to d4), {options.splits} splits"
@@ -97,8 +106,8 @@ def scenes(options: argparse.Namespace) -> dict[str, Any]:
     """Names of walkers who cross."""
     console = Console(-1)
     session = Session(Work(options.work / "scenes"), load(), console, options.jobs)
-    clips, crossing = options.work / "one", options.work / "four"
-    synth(clips, SynthConfig(subjects=WALKERS, views=(72, 90, 108, 252, 270, 288), conditions=("nm",), numbers=1), console)
+    alone, crossing = options.work / "one", options.work / "four"
+    synth(alone, SynthConfig(subjects=WALKERS, views=(72, 90, 108, 252, 270, 288), conditions=("nm",), numbers=1), console)
     config = SynthConfig(subjects=WALKERS, views=(72, 90, 108), conditions=("nm",), people_per_scene=AT_ONCE, seconds=5.0)
     videos = synth(crossing, config, console)
     result: dict[str, Any] = {}
@@ -108,17 +117,14 @@ def scenes(options: argparse.Namespace) -> dict[str, Any]:
         group = range(first, first + AT_ONCE)
         if not path.exists():
             for n in group:
-                session.enrol(path, f"{n:03d}", sorted(clips.glob(f"{n:03d}-*.avi")), options.name, None)
+                session.enrol(path, f"{n:03d}", sorted(alone.glob(f"{n:03d}-*.avi")), options.name, None)
         rows += [(path, v) for v in videos if v.stem.startswith(f"scene-{(first - 1) // AT_ONCE + 1:02d}")]
-    from gaitreid.pipeline import gallery as galleries
-    from gaitreid.pipeline.clips import clips as pose
-
     for rate in (*RATES, 0.5, 0.99):
         right = wrong = unknown = 0
         for path, video in rows:
             book = galleries.read(path)
             recogniser = session.recogniser(book)
-            for clip in pose(session.work, [video], recogniser, console, Summary(), jobs=1):
+            for clip in clips(session.work, [video], recogniser, console, Summary(), jobs=1):
                 truth = truths(video)
                 for identity in Naming(book, path, recogniser, rate, 4)(clip):
                     who = whose(identity.person.track, truth)

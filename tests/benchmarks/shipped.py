@@ -1,10 +1,12 @@
 """Trains the encoder that ships with the package, on rendered walkers and motion capture, and writes reid/shipped/.
 
     shipped.py --mocap NPZ [--work DIR] [--out DIR] [--set KEY=VALUE]
+    shipped.py --cohort [--work DIR] [--out DIR]
 
 Rendered walkers go through the whole chain (poses by the estimator, lifted); the mocap walks (CMU; y up, metres) come in as 3D.
 Every walk comes a second time, mirrored: the estimator's errors depend on the side that the camera sees. Nobody is a real person
-filmed. Takes about an hour and a half on two cores, most of it rendering and posing.
+filmed. Takes about an hour and a half on two cores, most of it rendering and posing. Then come rendered strangers, whom it does
+not know (--cohort: only these, which takes minutes): how far they are apart, images beside, scales and calibrates galleries.
 """
 
 import argparse
@@ -14,27 +16,32 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from safetensors.numpy import save_file
 
 from gaitreid.pipeline import store
 from gaitreid.pipeline.checkpoints import DESCRIPTION
+from gaitreid.pipeline.clips import Recogniser, clips
 from gaitreid.pipeline.config import load
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import sha256
-from gaitreid.pipeline.jobs import cores
+from gaitreid.pipeline.jobs import Summary, cores
 from gaitreid.pipeline.labels import FIELDS
 from gaitreid.pipeline.session import Session
-from gaitreid.pipeline.shipped import NAME, folder
+from gaitreid.pipeline.shipped import COHORT, NAME, folder
 from gaitreid.pipeline.synth import SynthConfig, synth
 from gaitreid.pipeline.train import WEIGHTS
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.records import Track3D
 from gaitreid.pose.skeleton import H36M17, Skeleton, mapping
+from gaitreid.reid.beside import Beside, scales
+from gaitreid.reid.encoders.gei import GeiParts
 
 # Seeds are others than those of `gaitreid synth` and of the tests.
 SETS = {
     20261: SynthConfig(subjects=48, views=(0, 45, 90, 135, 180), numbers=1),
     20262: SynthConfig(subjects=64, views=(30, 90, 210, 270, 330), conditions=("nm", "cl"), numbers=1),
 }
+STRANGERS = SynthConfig(subjects=48, views=(90,), conditions=("nm",), numbers=1)
 SETTINGS = ("train.model=joints-lda",)
 JOINTS = {  # CMU's joints bear the name of the bone that starts there
     "pelvis": "root", "spine": "lowerback", "neck": "lowerneck", "head": "head",
@@ -48,12 +55,22 @@ JOINTS = {  # CMU's joints bear the name of the bone that starts there
 def main() -> None:
     """Make the data, train, and copy what ships."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mocap", type=Path, required=True, help="npz: joints (N, J, 3), joint_names, starts, subject, trial")
+    parser.add_argument("--mocap", type=Path, help="npz: joints (N, J, 3), joint_names, starts, subject, trial")
+    parser.add_argument("--cohort", action="store_true", help="leave the encoder as it is")
     parser.add_argument("--work", type=Path, default=Path("work-shipped"))
     parser.add_argument("--out", type=Path, default=folder())
     parser.add_argument("--jobs", type=int, default=cores())
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
+    if not (options.mocap or options.cohort):
+        parser.error("--mocap or --cohort")
+    if options.mocap:
+        train(options)
+    strangers(options)
+
+
+def train(options: argparse.Namespace) -> None:
+    """The encoder."""
     config = load(overrides=[*SETTINGS, *options.overrides])
     session = Session(Work(options.work), config, Console(), options.jobs)
     for seed, walkers in SETS.items():
@@ -78,6 +95,28 @@ def main() -> None:
     shutil.copyfile(model / WEIGHTS, options.out / WEIGHTS)
     size = (options.out / WEIGHTS).stat().st_size / 1e6
     print(f"{options.out}: {size:.1f} MB, SHA-256 {sha256(options.out / WEIGHTS)}")
+
+
+def strangers(options: argparse.Namespace) -> None:
+    """Vectors of rendered people, one each, seen from the side, with images beside them."""
+    session = Session(Work(options.work / "cohort"), load(), Console(), options.jobs)
+    videos = options.work / "videos-cohort"
+    synth(videos, STRANGERS, session.console, jobs=options.jobs, seed=20264)
+    recogniser = Recogniser(options.out, NAME, load())
+    recogniser.beside = Beside(np.ones(1 + GeiParts.parts))  # the images as they are
+    skeletons, images = [], []
+    for clip in clips(session.work, [videos], recogniser, session.console, Summary(), jobs=options.jobs):
+        person = max(clip.people, key=lambda seen: seen.windows, default=None)
+        if person is None:
+            continue
+        vector = person.vector.reshape(recogniser.beside.parts, -1)
+        skeletons.append(vector[0, : recogniser.cohort.shape[1]])
+        images.append(vector[1:])
+    found = scales(np.stack(skeletons), np.stack(images))
+    joined = np.stack([Beside(found).join(*both) for both in zip(skeletons, images, strict=True)])
+    save_file({"scales": found.astype(np.float32), "cohort": joined.astype(np.float16)}, options.out / COHORT)
+    size = (options.out / COHORT).stat().st_size / 1e6
+    print(f"{options.out / COHORT}: {len(joined)} people, scales {found.round(3)}, {size:.1f} MB")
 
 
 def bring_in(work: Work, path: Path) -> None:

@@ -10,7 +10,7 @@ from gaitreid.pipeline.live import SPAN, lines, live
 from gaitreid.pose.errors import ItemError
 from gaitreid.pose.estimate import Estimate, Estimators
 from gaitreid.pose.extract import ExtractConfig, Tracker
-from gaitreid.pose.records import Track2D
+from gaitreid.pose.records import Silhouettes, Track2D
 from gaitreid.pose.skeleton import BLAZEPOSE33
 from gaitreid.pose.video import Frame
 
@@ -40,7 +40,8 @@ class Made:
         self.config = type("Config", (), {"extract": ExtractConfig(detector="whole")})()
         self.shown: list[Track2D] = []
 
-    def vector(self, track: Track2D) -> tuple[Any, int]:
+    def vector(self, track: Track2D, masks: Silhouettes, width: float) -> tuple[Any, int]:
+        assert (len(masks.frame), width) == (0, 100)
         if len(track.time) < 25:
             raise ItemError("too-short", "")
         self.shown.append(track)

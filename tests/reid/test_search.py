@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from gaitreid.pose.arrays import FloatArray
 from gaitreid.reid import search as module
+from gaitreid.reid.compare import Against
 from gaitreid.reid.search import search
 
 
@@ -41,6 +42,25 @@ def test_like_loops(seed: int, metric: Any, parts: int, k: int, whole: bool) -> 
     np.testing.assert_allclose(distance, np.sort(expected, axis=1)[:, :k], atol=2e-6)
     np.testing.assert_allclose(np.take_along_axis(expected, rows, 1), distance, atol=2e-6)
     assert all(len(set(row)) == len(row) for row in rows.tolist())
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), parts=st.sampled_from([1, 2, 3]), context=st.sampled_from([1, 2]))
+def test_what_was_seen_otherwise_or_not_at_all_says_nothing(seed: int, parts: int, context: int) -> None:
+    rng = np.random.default_rng(seed)
+    probe, gallery = (rng.normal(size=(n, parts, 3 + context)) for n in (5, 23))
+    for vectors in (probe, gallery):
+        vectors[rng.random(vectors.shape[:2]) < 0.3, :3] = 0  # not seen
+    expected = np.zeros((5, 23))
+    for i, j, p in np.ndindex(5, 23, parts):
+        a, b = probe[i, p], gallery[j, p]
+        alike = np.exp(-(((a - b)[3:]) ** 2).sum()) if a[:3].any() and b[:3].any() else 0
+        expected[i, j] += (alike * np.log(1 + 20 * np.linalg.norm((a - b)[:3])) + (1 - alike) * np.log(21)) / parts
+    flat = probe.reshape(5, -1), gallery.reshape(23, -1)
+    distance, rows = search(*flat, 23, "robust", parts=parts, context=context)
+    np.testing.assert_allclose(distance, np.sort(expected, axis=1), atol=2e-6)
+    np.testing.assert_allclose(np.take_along_axis(expected, rows, 1), distance, atol=2e-6)
+    np.testing.assert_allclose(Against(flat[1], "robust", parts, context)(flat[0]), expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "robust"])
