@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from gaitreid.pipeline import shipped, store
 from gaitreid.pipeline.config import Config
@@ -28,9 +28,11 @@ from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.errors import ItemError
 from gaitreid.pose.lift import lift
 from gaitreid.pose.records import Silhouettes, Track2D
-from gaitreid.reid.beside import Beside
 from gaitreid.reid.whiten import whiten
 from gaitreid.reid.windows import SplitConfig, split_track
+
+if TYPE_CHECKING:
+    from gaitreid.reid.beside import Beside
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +115,10 @@ class Recogniser:
             vector = self.beside.join(vector, self._images(self.beside, track, masks, width))
         return vector, len(vectors)
 
-    def _images(self, beside: Beside, track: Track2D, masks: Silhouettes | None, width: float) -> FloatArray | None:
+    def _images(self, beside: "Beside", track: Track2D, masks: Silhouettes | None, width: float) -> FloatArray | None:
         """None where no frame has a silhouette."""
+        import torch
+
         from gaitreid.reid.walks import Packed
 
         if masks is None or not len(masks.frame):

@@ -366,7 +366,7 @@ _pulse = _Pulse()
 
 def _serve(connection: Connection, threads: int) -> None:
     """A worker's life: items come, results go; it ends with its parent."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _leave)
     Thread(target=_end_with_parent, daemon=True).start()
     _share(threads)
     _pulse.connection = connection
@@ -375,6 +375,12 @@ def _serve(connection: Connection, threads: int) -> None:
         while connection.poll(IDLE):
             function, item = connection.recv()
             connection.send(_outcome(function, item))
+
+
+def _leave(*_: object) -> None:
+    """End, and be ended without a word where that takes too long."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _outcome(function: Callable[[Any], Any], item: object) -> tuple[str, object]:

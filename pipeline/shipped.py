@@ -2,6 +2,7 @@
 
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,10 +12,12 @@ from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.extract import ExtractConfig
 from gaitreid.pose.skeleton import mapping
-from gaitreid.reid.beside import Beside
 from gaitreid.reid.config import EncodeConfig
 from gaitreid.reid.records import Sequences
 from gaitreid.reid.search import Metric
+
+if TYPE_CHECKING:
+    from gaitreid.reid.beside import Beside
 
 NAME = "shipped"
 BESIDE = ("gei-parts",)  # what is fused with it where videos have silhouettes, and by which distance
@@ -28,9 +31,11 @@ def folder() -> Path:
     return Path(str(resources.files("gaitreid") / "reid" / NAME))
 
 
-def beside() -> tuple[Beside, FloatArray]:
+def beside() -> tuple["Beside", FloatArray]:
     """What joins its vectors with images, and people who are nobody's, one vector each (N, D), for calibrations."""
     from safetensors.numpy import load_file
+
+    from gaitreid.reid.beside import Beside
 
     found = load_file(folder() / COHORT)
     return Beside(found["scales"]), found["cohort"].astype(np.float32)

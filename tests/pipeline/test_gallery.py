@@ -31,7 +31,7 @@ DIMS = 16
 class _Made:
     """Stands for a `Recogniser`: an encoder of these tests."""
 
-    name, weights, form, power, metric = "made-up", "ab" * 32, "mean", 0.7, "cosine"
+    name, weights, form, power, metric, parts, context = "made-up", "ab" * 32, "mean", 0.7, "cosine", 1, 0
 
     def __init__(self, cohort: int = 0, **changes: Any) -> None:
         self.cohort: FloatArray = np.random.default_rng(9).normal(size=(cohort, DIMS)).astype(np.float32)

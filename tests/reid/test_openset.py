@@ -37,6 +37,46 @@ def test_nearest_item_of_each_name(metric: Any) -> None:
             assert distance[p, n] == pytest.approx(min(slow), abs=1e-5)
 
 
+def test_robust_distances_are_standardised_by_those_to_a_cohort() -> None:
+    vectors, names = crowd(4, 3, 0)
+    probe, cohort = crowd(2, 1, 1)[0], crowd(9, 1, 2)[0]
+
+    def apart(a: FloatArray, b: FloatArray) -> float:
+        return float(
+            np.mean([np.log(1 + 20 * np.linalg.norm(x - y)) for x, y in zip(np.split(a, 2), np.split(b, 2), strict=True)])
+        )
+
+    known, plain = name_distances(probe, vectors, names, "robust", parts=2)
+    _, found = name_distances(probe, vectors, names, "robust", cohort=cohort, parts=2)
+    for p, n in np.ndindex(found.shape):
+        nearest = min(apart(probe[p], v) for v in vectors[names == known[n]])
+        strangers = [apart(probe[p], v) for v in cohort]
+        assert plain[p, n] == pytest.approx(nearest, abs=1e-5)
+        expected = 1 + 0.1 * (nearest - np.mean(strangers)) / np.std(strangers)
+        assert found[p, n] == pytest.approx(max(expected, 0), abs=1e-4)
+    for metric in ("cosine", "euclidean"):
+        without, beside = (name_distances(probe, vectors, names, metric, cohort=of)[1] for of in (None, cohort))
+        np.testing.assert_array_equal(beside, without)
+
+
+def test_strangers_of_whom_little_was_seen_are_accepted_no_more() -> None:
+    """Half of the tracks show but one part."""
+    met = []
+    for seed in range(30):
+        vectors, names = crowd(50, 4, seed)
+        cohort = crowd(40, 1, seed + 1000)[0]
+        rng = np.random.default_rng(seed)
+        for of in (vectors, cohort):
+            of[rng.random(len(of)) < 0.5, 12:] = 0
+        of, cohort = (np.insert(v.reshape(-1, 12), 12, 0, axis=1).reshape(-1, 26) for v in (vectors, cohort))  # and context
+        known = np.isin(names, [f"p{k:03}" for k in range(10)])
+        like: Any = {"metric": "robust", "parts": 2, "context": 1}
+        found = calibrate(of[known], names[known], cohort, **like)
+        nearest = name_distances(of[~known], of[known], names[known], cohort=cohort, **like)[1].min(axis=1)
+        met.append(float((nearest <= found.threshold(0.2)).mean()))
+    assert np.mean(met) == pytest.approx(0.2, abs=0.07)
+
+
 @pytest.mark.parametrize("people", [5, 12, 40])
 @pytest.mark.parametrize("rate", [0.05, 0.2])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
