@@ -506,16 +506,26 @@ class Session:
         train: bool = False,
         name: str | None = None,
     ) -> Summary:
-        """Videos to rankings and a report.
+        """Videos to rankings and a report; with silhouettes where the encoder that ships may use them.
 
         Args:
             train: whether an encoder is trained even where there is one.
         """
-        summary = self.extract(videos, pattern=pattern, labels=labels, retry_failed=retry_failed)
+        summary = self._running(train, name).extract(videos, pattern=pattern, labels=labels, retry_failed=retry_failed)
         if train:
             self.train(name)
         self.match(probe, gallery, name)
         return summary
+
+    def _running(self, train: bool, name: str | None) -> "Session":
+        """The same, with silhouettes where `run` will go by the encoder that ships, and nothing was posed without them."""
+        from gaitreid.pipeline.shipped import has_images
+        from gaitreid.pipeline.train import is_trained
+
+        without = self.work.stems("pose2d") and not self.work.stems("silhouettes")
+        if train or name or without or not has_images(self.config) or is_trained(self.work, self.config.train.model):
+            return self
+        return replace(self, config=replace(self.config, extract=replace(self.config.extract, silhouettes=True)))
 
     def plan(self, command: str, videos: Sequence[Path] = (), **options: Any) -> None:
         """What a command would do; nothing is written.
@@ -525,7 +535,8 @@ class Session:
         """
         from gaitreid.pipeline.plan import Asked, plan, show
 
-        steps = plan(self.work, self.config, Asked(command, videos, **options))
+        session = self._running(options["train"], options["name"]) if command == "run" else self
+        steps = plan(self.work, session.config, Asked(command, videos, **options))
         show(steps, self.console, folder=self.work.root, jobs=self.jobs)
 
     def status(self, videos: Sequence[Path], *, verify: bool = False, as_json: bool = False) -> None:

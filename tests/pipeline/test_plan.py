@@ -47,6 +47,13 @@ def test_a_dry_run_says_what_and_why_and_writes_nothing(project: Path) -> None:
     assert "a guess" in out
     assert "free in" in out
     assert files(project) == before
+    fresh = here("run", project / "videos", "--work", project / "none", "--dry-run").output
+    plain, masks = (
+        here("extract", project / "videos", "--work", project / "none", "--dry-run", *options).output
+        for options in ([], ["--silhouettes"])
+    )
+    written = [out.splitlines()[0].rpartition(", ")[2] for out in (fresh, masks, plain)]
+    assert written[0] == written[1] != written[2]  # silhouettes, too, where nothing was posed without them
     out = here("run", project / "videos", "--work", project / "none", "--dry-run", "--train").output
     assert "train    (missing): cage" in out
     assert not (project / "none").exists()
