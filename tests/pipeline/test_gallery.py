@@ -240,7 +240,7 @@ def test_one_person_needs_a_cohort(tmp_path: Path) -> None:
         named(path, clip("probe", seen(0)))
     path.unlink()
     book = enrolled(path, 1, recogniser=Made(40))
-    assert "40 people whom the encoder was trained on" in book.describe(0.05)
+    assert "40 people who come with the encoder" in book.describe(0.05)
     assert [i.answer for i in named(path, clip("probe", seen(0, draw=3), seen(33, 2, 9.0)))] == ["p0", "unknown"]
 
 
