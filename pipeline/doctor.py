@@ -48,7 +48,7 @@ TRIED = {
 }
 # With what rtmlib asks for, a second OpenCV would come over the first.
 OPTIONAL = {"rtmlib": "pip install --no-deps rtmlib onnxruntime"}
-DEFAULT_CHAIN = ("mediapipe-detection", "mediapipe-landmarks", "shipped-encoder")
+DEFAULT_CHAIN = ("mediapipe-detection", "mediapipe-landmarks", "shipped-encoder", "shipped-cohort")
 TIGHT, FULL = 2 * 2**30, 100 * 2**20  # bytes left on the disk that are worth a warning, and too few to work
 TIMEOUT = 30.0  # seconds without a byte
 
