@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kth import PATTERN, PROBES  # type: ignore[import-not-found]
 
 from gaitreid.pipeline import store
 from gaitreid.pipeline.config import load
@@ -41,6 +40,8 @@ from gaitreid.reid.metrics import bootstrap
 from gaitreid.reid.records import Embeddings, Sequences
 
 Array = np.ndarray[Any, Any]
+PATTERN = r"person(?P<subject>\d+)_walking_(?P<condition>d\d)"
+PROBES = ("d3", "d2", "d4")
 PARTS = ("skeleton", "trunk", "shins")
 
 
