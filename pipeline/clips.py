@@ -71,7 +71,7 @@ class Recogniser:
     """
 
     def __init__(self, folder: Path, name: str, config: Config) -> None:
-        self.name = name
+        self.name, self.config = name, config
         self.encoder, self.moments, description = load(folder)
         self.weights = sha256(folder / WEIGHTS)
         self.skeleton = skeleton_of(description)
@@ -90,8 +90,6 @@ class Recogniser:
             self.beside, self.cohort = shipped.beside()
             self.parts, self.context, self.metric = self.beside.parts, self.beside.context, shipped.METRIC
             self.weights = digest([self.weights, sha256(folder / shipped.COHORT)])
-            config = replace(config, extract=replace(config.extract, silhouettes=True))
-        self.config = config
 
     def vector(self, track: Track2D, masks: Silhouettes | None = None, width: float = 0.0) -> tuple[FloatArray, int]:
         """Of a track: the mean over its windows, (D,), and how many there are.

@@ -61,10 +61,10 @@ def identify(
 
 def follow(source: str, recogniser: Recogniser, naming: Naming, console: Console) -> None:
     """Name those whom a camera sees, or a file that plays as if it were one, until it ends or is interrupted."""
-    config = recogniser.config.extract
+    lent = estimators(recogniser.config.extract, recogniser.beside is not None, recogniser.config.device)
     last = None
     try:
-        for moment in live(source, recogniser, naming, estimators(config, config.silhouettes, recogniser.config.device)):
+        for moment in live(source, recogniser, naming, lent):
             last = moment
             for line in lines(moment):
                 console.say(line)

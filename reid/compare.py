@@ -197,6 +197,14 @@ def saturated(distance: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.log1p(np.float32(SATURATION) * distance), dtype=np.float32)
 
 
+def like_with_like(
+    distance: NDArray[np.float32], apart: NDArray[np.floating[Any]], known: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """What saturated distances of parts count, by the squares of how far apart they were seen and by whether both were."""
+    alike = known * np.exp(-apart)
+    return np.asarray(alike * distance + (1 - alike) * NEITHER, dtype=np.float32)
+
+
 class Against:
     """Distances to a gallery (G, D), the mean over the parts of: Euclidean, 1 - cosine (1 for a zero vector), or `saturated`.
 
@@ -234,14 +242,12 @@ class Against:
                 distance = saturated(distance)
             if self.context:
                 known = p.any(axis=1)[:, None] & g[:, :-1].any(axis=1)
-                alike = known * _alike(seen[:, part], self.seen[:, part])
-                distance = alike * distance + (1 - alike) * np.float32(NEITHER)
+                distance = like_with_like(distance, _squares(seen[:, part], self.seen[:, part]), known)
             total = distance if total is None else total + distance
         assert total is not None
         return total / np.float32(self.parts) if self.parts > 1 else total
 
 
-def _alike(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float32]:
-    """How alike two walks were seen, 0 to 1: (B, C), (G, C) -> (B, G)."""
-    square = sum((a[:, k, None] - b[None, :, k]) ** 2 for k in range(a.shape[1]))
-    return np.asarray(np.exp(-np.asarray(square)), dtype=np.float32)
+def _squares(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squares of Euclidean distances, without their rounding errors near zero: (B, C), (G, C) -> (B, G)."""
+    return np.asarray(sum((a[:, k, None] - b[None, :, k]) ** 2 for k in range(a.shape[1])))

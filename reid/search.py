@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitreid.pose.arrays import FloatArray, IntArray
-from gaitreid.reid.compare import NEITHER, SATURATION, THREADS, saturated
+from gaitreid.reid.compare import NEITHER, SATURATION, THREADS, like_with_like, saturated
 
 CHUNK = 2**15  # gallery vectors at a time
 Metric = Literal["cosine", "euclidean", "robust"]
@@ -120,17 +120,16 @@ def _measured(
         mine = probe[block].reshape(-1, 1, parts, probe.shape[1] // parts)
         near = gallery[rows[block]].reshape(*rows[block].shape, parts, -1)
         wide = near.shape[3] - context
-        blank = ~(mine[..., :wide].any(axis=3) & near[..., :wide].any(axis=3))
+        known = np.asarray(mine[..., :wide].any(axis=3) & near[..., :wide].any(axis=3))
         near -= mine
         square = np.einsum("bkpd,bkpd->bkp", near[..., :wide], near[..., :wide])
         distance = square / 2 if metric == "cosine" else np.sqrt(square)
         if metric == "robust":
             distance = saturated(distance)
         if context:
-            alike = np.exp(-np.einsum("bkpd,bkpd->bkp", near[..., wide:], near[..., wide:]))
-            distance = alike * distance + (1 - alike) * np.float32(NEITHER)
-        if metric == "cosine" or context:
-            distance[blank] = NEITHER if context else 1  # a zero vector has no direction, and was not seen
+            distance = like_with_like(distance, np.einsum("bkpd,bkpd->bkp", near[..., wide:], near[..., wide:]), known)
+        if metric == "cosine":
+            distance[~known] = 1  # a zero vector has no direction
         result[block] = distance.mean(axis=2)
 
     with ThreadPoolExecutor(THREADS) as pool:

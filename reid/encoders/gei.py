@@ -15,7 +15,7 @@ from gaitreid.reid.config import GeiConfig
 from gaitreid.reid.walks import HIPS, Clips
 
 HALF = SILHOUETTE_HEIGHT // 2
-TRUNK, LEGS, SHINS = slice(0, 36), slice(36, SILHOUETTE_HEIGHT), slice(48, SILHOUETTE_HEIGHT)  # rows; a coat seldom hangs there
+TRUNK, LEGS, SHINS = slice(0, 36), slice(36, SILHOUETTE_HEIGHT), slice(48, SILHOUETTE_HEIGHT)  # rows; shins show below a coat
 SHOULDERS = COCO17.indices("left_shoulder", "right_shoulder")
 BROAD = 0.8  # shoulders from the front, in lengths of the trunk (Winter, as in `gaitreid.pose.walker.SHARES`)
 LENGTH = 5.0  # of a part, with which two people are about 1 apart
@@ -77,7 +77,6 @@ class GeiParts(Gei):
 
     parts = 3
     context = 2
-
     width = (TRUNK.stop - TRUNK.start) * SILHOUETTE_WIDTH // 2 + context  # numbers of a part
 
     def __init__(self, subjects: tuple[str, ...], config: GeiConfig | None = None) -> None:
