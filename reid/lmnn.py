@@ -2,8 +2,10 @@
 
 import numpy as np
 import torch
+from torch import nn
 
 from gaitreid.pose.arrays import FloatArray, IntArray
+from gaitreid.reid.adam import Adam
 
 
 def lmnn(
@@ -36,8 +38,8 @@ def lmnn(
     found = torch.isfinite(near)
     if not found.any():
         return np.asarray(reduce.numpy())
-    linear = torch.eye(kept, requires_grad=True)
-    optimiser = torch.optim.Adam([linear], lr=0.02)
+    linear = nn.Parameter(torch.eye(kept))
+    optimiser = Adam([linear], 0.02)
     for _ in range(steps):
         moved = y @ linear
         square = torch.cdist(moved, moved).square()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gaitreid.pose.arrays import FloatArray, IntArray
+from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import RecogniseConfig
 
 Manner = Literal["ap", "sc"]
@@ -58,7 +59,7 @@ class Network:
             self.mean, self.deviation = x.mean(dim=0), x.std(dim=0).clamp_min(1e-6)
             x = (x - self.mean) / self.deviation
         self.layers = layers
-        optimiser = torch.optim.Adam(layers.parameters(), lr=self.config.learning_rate, fused=True)
+        optimiser = Adam(layers.parameters(), self.config.learning_rate)
         rng = np.random.default_rng(self.seed)
         for epoch in range(1, self.config.epochs + 1):
             order = torch.as_tensor(rng.permutation(len(x)))

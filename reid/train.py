@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, distributed
 
 from gaitreid.pose.arrays import FloatArray, IntArray
+from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import TrainConfig
 from gaitreid.reid.encode import Batch, gather, pool
 
@@ -101,7 +102,7 @@ def train(
             encoder.fit(*_tracks(encoder, windows))
         yield 1, {"loss": 0.0}, lambda: {"encoder": encoder.state_dict(), "optimiser": {}, "epoch": 1}
         return
-    optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+    optimiser = Adam(parameters, config.learning_rate, regularisation=encoder.regularisation, clip=config.clip)
     done = 0
     if state:
         encoder.load_state_dict(state["encoder"])
@@ -116,10 +117,10 @@ def train(
         count = sum(map(len, chosen))
         order = torch.as_tensor(np.concatenate(chosen), device=device)  # once an epoch: no step waits for the host
         for index in torch.split(order, [len(rows) for rows in chosen]):
-            optimiser.zero_grad(set_to_none=True)
+            optimiser.zero_grad()
             loss, parts = encoder.loss(windows.batch(index, generator))
             loss.backward()
-            _finish_gradients(parameters, encoder.regularisation, config.clip)
+            average_gradients(parameters)
             optimiser.step()
             for name, value in parts.items():  # summed on the device: asking for a number would make a GPU wait
                 total[name] = total.get(name, torch.zeros((), device=device)) + value * (len(index) / count)
@@ -193,15 +194,5 @@ def _own_part(rows: IntArray) -> IntArray:
     return np.array_split(rows, distributed.get_world_size())[distributed.get_rank()]
 
 
-def _finish_gradients(parameters: list[torch.nn.Parameter], regularisation: float, clip: float) -> None:
-    """Average over processes, add the gradient of the regularisation, cut element by element."""
-    average_gradients(parameters)
-    used = [p for p in parameters if p.grad is not None]
-    gradients = [p.grad for p in used if p.grad is not None]
-    if regularisation:
-        torch._foreach_add_(gradients, [p.detach() for p in used], alpha=regularisation)
-    torch.nn.utils.clip_grad_value_(used, clip)
-
-
-def _snapshot(encoder: Any, optimiser: torch.optim.Optimizer, epoch: int) -> dict[str, Any]:
+def _snapshot(encoder: Any, optimiser: Adam, epoch: int) -> dict[str, Any]:
     return {"encoder": encoder.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch}

@@ -8,6 +8,7 @@ from torch import Tensor, distributed
 
 from gaitreid.pose.arrays import IntArray
 from gaitreid.pose.errors import UsageError
+from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import WalksConfig
 from gaitreid.reid.train import average_gradients
 from gaitreid.reid.walks import Packed, Sampler
@@ -45,7 +46,7 @@ def train(
         yield 1, {"loss": 0.0}, lambda: {"encoder": encoder.state_dict(), "optimiser": {}, "epoch": 1}
         return
     sampler = Sampler(packed.start[rows], packed.length[rows], subject, config, seed)
-    optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    optimiser = Adam(parameters, config.learning_rate, regularisation=config.weight_decay)
     done = 0
     if state:
         encoder.load_state_dict(state["encoder"])
@@ -56,8 +57,7 @@ def train(
         first, last = (number - 1) * config.every, min(number * config.every, config.iterations)
         total: dict[str, Tensor] = {}
         for step in range(first, last):
-            for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * config.decay ** sum(step >= m for m in config.milestones)
+            optimiser.rate = config.learning_rate * config.decay ** sum(step >= m for m in config.milestones)
             for name, value in _step(encoder, packed, sampler, step, optimiser, parameters, device).items():
                 total[name] = total.get(name, torch.zeros((), device=device)) + value / (last - first)
         losses = {"iteration": float(last), **{name: float(value) for name, value in total.items()}}
@@ -74,7 +74,7 @@ def _step(
     packed: Packed,
     sampler: Sampler,
     step: int,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Adam,
     parameters: list[torch.nn.Parameter],
     device: torch.device,
 ) -> dict[str, Tensor]:
@@ -84,7 +84,7 @@ def _step(
     with torch.autocast(device.type, torch.bfloat16, enabled=_halved(sampler.config.precision, device)):
         features = encoder.trunk(clips.part(_own_part(len(clips))))
     loss, parts = encoder.loss(_gathered(features.float()), clips, torch.as_tensor(subject, device=device))
-    optimiser.zero_grad(set_to_none=True)
+    optimiser.zero_grad()
     loss.backward()
     average_gradients(parameters)
     optimiser.step()
@@ -133,5 +133,5 @@ def _gathered(features: Tensor) -> Tensor:
     return gathered
 
 
-def _snapshot(encoder: Any, optimiser: torch.optim.Optimizer, number: int) -> dict[str, Any]:
+def _snapshot(encoder: Any, optimiser: Adam, number: int) -> dict[str, Any]:
     return {"encoder": encoder.state_dict(), "optimiser": optimiser.state_dict(), "epoch": number}

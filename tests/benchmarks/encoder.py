@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from gaitreid.pose.skeleton import Skeleton
+from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import CageConfig
 from gaitreid.reid.encode import Batch, Input
 from gaitreid.reid.encoders.cage import Cage
 from gaitreid.reid.encoders.standard import AXES
-from gaitreid.reid.train import _finish_gradients
 
 SHAPES = {"f6_j20": (6, 20), "f20_j14": (20, 14), "f50_j14": (50, 14)}
 BATCH, HIDDEN, RATE, CLIP = 128, 256, 5e-4, 5.0
@@ -141,7 +141,7 @@ def measure(length: int, joints: int, device: torch.device, seconds: float) -> d
 
     skeleton = Skeleton("benchmark", tuple(map(str, range(joints))), ())
     fast = Cage(Input(skeleton, length), CageConfig(contrastive="paper")).to(device)
-    optimiser = torch.optim.Adam(fast.parameters(), lr=RATE, fused=True)
+    optimiser = Adam(fast.parameters(), RATE, regularisation=1e-4, clip=CLIP)
     index = torch.arange(BATCH, device=device)
     every = torch.ones(BATCH, dtype=torch.bool, device=device)
     batch = Batch(windows, index, torch.zeros_like(index), windows, every, index)
@@ -151,7 +151,6 @@ def measure(length: int, joints: int, device: torch.device, seconds: float) -> d
         fast.precision = precision
         loss, _ = fast.loss(batch)
         loss.backward()
-        _finish_gradients(list(fast.parameters()), 1e-4, CLIP)
         optimiser.step()
 
     def encode_fast() -> None:

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from walks import takes
 
+from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import CageConfig, TrainConfig
 from gaitreid.reid.encode import encode, pool
 from gaitreid.reid.encoders.cage import Cage
 from gaitreid.reid.encoders.handmade import Bones
-from gaitreid.reid.train import Windows, _finish_gradients, batches, train
+from gaitreid.reid.train import Windows, batches, train
 
 RNG = np.random.default_rng(0)
 FRAMES = np.cumsum(RNG.normal(0, 0.1, (200, 4, 3)), axis=0).astype(np.float32)
@@ -106,7 +107,7 @@ def test_the_regularisation_is_the_gradient_of_half_the_squared_norm():
             loss.backward()
         else:
             loss.backward()
-            _finish_gradients(list(encoder.parameters()), 0.5, 1e9)
+            Adam(encoder.parameters(), 0.0, regularisation=0.5).step()
         found.append([p.grad for p in encoder.parameters()])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b)

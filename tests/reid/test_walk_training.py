@@ -7,6 +7,7 @@ from made_walks import walks
 from torch import nn
 
 from gaitreid.pose.arrays import take
+from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import AttentionConfig, GaitGlConfig, GaitTakeConfig, WalksConfig
 from gaitreid.reid.encoders.gaitgl import GaitGl
 from gaitreid.reid.encoders.gaittake import GaitTake
@@ -83,13 +84,13 @@ def test_the_last_round_may_be_shorter():
 
 def test_the_rate_falls_at_the_milestones(monkeypatch):
     seen: list[float] = []
-    step = torch.optim.Adam.step
+    step = Adam.step
 
-    def watched(self: Any) -> None:
-        seen.append(self.param_groups[0]["lr"])
+    def watched(self: Adam) -> None:
+        seen.append(self.rate)
         step(self)
 
-    monkeypatch.setattr(torch.optim.Adam, "step", watched)
+    monkeypatch.setattr(Adam, "step", watched)
     run(made(GaitGl), milestones=(2, 5), decay=0.5)
     assert seen == pytest.approx([1e-3, 1e-3, 5e-4, 5e-4, 5e-4, 2.5e-4])
 
