@@ -2,9 +2,10 @@
 
 States lie feature by feature, (axes, features, batch): the weights, (axes, 4 K, inputs + K), stand on the left of every product,
 which is the shape that matrix libraries do fastest, and the four gates are blocks of rows. Weights may be of lower precision
-than c: products and h are then of the weights' dtype, gates and attention of c's. tanh(x) is had as 2 sigmoid(2 x) - 1, which
-takes CPUs half the time. The gradients are by hand since what autograd would keep and pass around between the steps costs about
-as much as the products themselves.
+than c: products and h are then of the weights' dtype, gates and attention of c's. The gradients are by hand since what autograd
+would keep and pass around between the steps costs about as much as the products themselves. So would the sums and sigmoids, so
+they are few: the bias is a column of the weight that meets a row of ones, and tanh(x) is 1 - 2 sigmoid(-2 x), whose -2 is
+multiplied into the weights (`_prepared`) and whose 1 - 2 into the product that always follows.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from torch.autograd.function import once_differentiable
 _onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # x, w, ...: x w^T
 ONEDNN = _onednn is not None and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
-_sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+_sigmoid_backward = torch.ops.aten.sigmoid_backward
 _tanh_backward = torch.ops.aten.tanh_backward
 
 
@@ -36,7 +37,7 @@ def lstm(x: Tensor, weight: Tensor, bias: Tensor, h: Tensor | None, c: Tensor | 
         Hidden states (f, axes, K, B), the last h and the last c.
     """
     if not torch.is_grad_enabled():
-        return _lstm(x, weight, bias, h, c, None)
+        return _lstm(x, _prepared(bias, weight), h, c, None)
     result: tuple[Tensor, Tensor, Tensor] = _Lstm.apply(x, weight, bias, h, c)
     return result
 
@@ -69,7 +70,9 @@ def attend(
         Attentional states (axes, K, f, B), attention before the mask (axes B, f, f), and contexts (axes B, f, K).
     """
     if not torch.is_grad_enabled():
-        return _attend(gates, weights, biases, state, keys, values, mask, squash, None)[:3]
+        (w1, w2, combine), (b1, b2) = weights, biases
+        weights = _prepared(w1, b1), _prepared(w2, b2), combine
+        return _attend(gates, weights, state, keys, values, mask, squash, None)[:3]
     result: tuple[Tensor, Tensor, Tensor] = _Attend.apply(gates, *weights, *biases, *state, keys, values, mask, squash)
     return result
 
@@ -106,87 +109,109 @@ def _add_outer(total: Tensor, a: Tensor, b: Tensor) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Kept:
-    """What the gradient of one step needs: inputs and the columns of the weight they met, gates, c before, tanh of c after."""
+    """What the gradient of one step needs: inputs and the columns of the weight they met, gates, c before, `rest` of c after."""
 
     inputs: Tensor
     columns: slice
     gates: Tensor
     before: Tensor | None
-    squashed: Tensor
+    rest: Tensor  # sigmoid(-2 c): half of 1 - tanh(c)
 
 
 def _step(
-    inputs: list[Tensor], columns: slice, weight: Tensor, bias: Tensor, c: Tensor | None, add: Tensor | None = None
+    inputs: list[Tensor], columns: slice, weight: Tensor, c: Tensor | None, add: Tensor | None = None
 ) -> tuple[Tensor, Tensor, _Kept]:
-    """One LSTM step: inputs (axes, ..., B), one below the other, to h, c, and what its gradient needs."""
+    """One LSTM step: inputs (axes, ..., B), one below the other, to h, c, and what its gradient needs.
+
+    Weight and `add` are `_prepared`; the inputs have the row of ones that its bias meets.
+    """
     below = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]
-    gates = product(weight[:, :, columns], below, bias)
+    gates = product(weight[:, :, columns], below)
     gates = gates.to(torch.promote_types(gates.dtype, torch.float32))
     if add is not None:
         gates += add
-    k = gates.shape[1] // 4
-    gates[:, 3 * k :].mul_(2)
-    i, f, o, g = torch.split(gates.sigmoid_(), k, dim=1)  # g as the sigmoid that its tanh is made of
-    after = i * _tanh(g) if c is None else torch.addcmul(f * c, i, _tanh(g))
-    squashed = _tanh(torch.sigmoid(2 * after))
-    return (o * squashed).to(below.dtype), after, _Kept(below, columns, gates, c, squashed)
+    i, f, o, g = torch.split(gates.sigmoid_(), gates.shape[1] // 4, dim=1)
+    after = _times_tanh(i, g)
+    if c is not None:
+        after.addcmul_(f, c)
+    rest = (after * -2).sigmoid_()
+    return _times_tanh(o, rest).to(below.dtype), after, _Kept(below, columns, gates, c, rest)
 
 
-def _tanh(sigmoid: Tensor) -> Tensor:
-    """tanh(x) from sigmoid(2 x)."""
-    return torch.rsub(sigmoid, -1, alpha=-2)
+def _times_tanh(y: Tensor, rest: Tensor, out: Tensor | None = None) -> Tensor:
+    """y tanh(x), from y and sigmoid(-2 x)."""
+    return torch.addcmul(y, y, rest, value=-2, out=out)
 
 
-def _step_back(
-    kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, grads: tuple[Tensor, ...]
-) -> tuple[Tensor, Tensor, Tensor]:
+def _step_back(kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, dweight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of one step.
 
     Args:
-        turned: the weight, transposed (axes, I + K, 4 K).
+        turned: the weight, `_turned` (axes, rows, 4 K): the gradients that it gives are of the rows it has.
         dh, dc: of the step's h and c.
-        grads: of weight and bias, added to.
+        dweight: of the weight, before `_scaled`: added to.
 
     Returns:
-        Of the inputs (axes, ..., B), of c before, and of the gates (axes, 4 K, B).
+        Of the inputs (axes, ..., B), of c before, and of the gates (axes, 4 K, B), before `_scaled`.
     """
-    k = kept.squashed.shape[1]
-    i, f, o, g = torch.split(kept.gates, k, dim=1)
+    i, f, o, g = torch.split(kept.gates, kept.rest.shape[1], dim=1)
     d = torch.empty_like(kept.gates)
-    di, df, do, dg = torch.split(d, k, dim=1)
-    through = _tanh_backward(dh * o, kept.squashed)
-    dc = through if dc is None else through.add_(dc)
-    torch.mul(dc, _tanh(g), out=di)
+    di, df, do, dg = torch.split(d, kept.rest.shape[1], dim=1)
+    through = _sigmoid_backward(dh * o, kept.rest)
+    dc = through.mul_(4) if dc is None else torch.add(dc, through, alpha=4)
+    _times_tanh(dc, g, out=di)
     if kept.before is None:
         df.zero_()
     else:
         torch.mul(dc, kept.before, out=df)
-    torch.mul(dh, kept.squashed, out=do)
+    _times_tanh(dh, kept.rest, out=do)
     torch.mul(dc, i, out=dg)
-    dg.mul_(4)  # of 2 sigmoid(2 x) - 1, beyond the sigmoid's own gradient
-    _sigmoid_backward(d, kept.gates, grad_input=d)
-    grads[1].add_(d.sum(dim=2, keepdim=True))
+    _sigmoid_backward.grad_input(d, kept.gates, grad_input=d)
     low = d.to(turned.dtype)
-    _add_outer(grads[0][:, :, kept.columns], low, kept.inputs)
-    return product(turned[:, kept.columns], low), dc * f, d
+    _add_outer(dweight[:, :, kept.columns], low, kept.inputs)
+    return product(turned, low), dc * f, d
 
 
-def _turned(weight: Tensor) -> Tensor:
-    return weight.transpose(1, 2).contiguous()
+def _prepared(*parts: Tensor) -> Tensor:
+    """Weight and bias side by side, the rows of the gate g times -2."""
+    return _scaled(torch.cat(parts, dim=2), -2)
 
 
-def _zeros(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Where gradients are summed, at least in float32."""
-    return tuple(torch.zeros(t.shape, dtype=torch.promote_types(t.dtype, torch.float32), device=t.device) for t in tensors)
+def _scaled(gates: Tensor, by: float = 4) -> Tensor:
+    """The last quarter of the rows, those of the gate g, multiplied in place.
+
+    A gradient needs it once for the weight's -2 and once for that of 1 - 2 sigmoid.
+    """
+    gates[..., gates.shape[-2] // 4 * 3 :, :] *= by
+    return gates
+
+
+def _ones(like: Tensor) -> Tensor:
+    """The row that the bias meets."""
+    return like.new_ones(*like.shape[:-2], 1, like.shape[-1])
+
+
+def _turned(prepared: Tensor, columns: slice) -> Tensor:
+    """What gradients of gates are multiplied with to have those of the inputs in these columns."""
+    return _scaled(prepared[:, :, columns].clone(), -2).transpose(1, 2)
+
+
+def _zeros(tensor: Tensor) -> Tensor:
+    """Where gradients are summed, at least in float32; rows begin at cache lines, or adding products takes half as long again."""
+    *rows, width = tensor.shape
+    dtype = torch.promote_types(tensor.dtype, torch.float32)
+    return torch.zeros(*rows, -(-width // 16) * 16, dtype=dtype, device=tensor.device)[..., :width]
 
 
 def _lstm(
-    x: Tensor, weight: Tensor, bias: Tensor, h: Tensor | None, c: Tensor | None, keep: list[_Kept] | None
+    x: Tensor, weight: Tensor, h: Tensor | None, c: Tensor | None, keep: list[_Kept] | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    steps, wide = [], x.shape[2]
+    """As `lstm`; the weight is `_prepared`, the bias first."""
+    steps, x = [], torch.cat([_ones(x), x], dim=2)
+    wide = x.shape[2]
     for x_t in x.unbind():
         inputs, columns = ([x_t], slice(wide)) if h is None else ([x_t, h], slice(None))
-        h, c, kept = _step(inputs, columns, weight, bias, c)
+        h, c, kept = _step(inputs, columns, weight, c)
         steps.append(h)
         if keep is not None:
             keep.append(kept)
@@ -200,26 +225,28 @@ class _Lstm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, h: Tensor | None, c: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.kept, ctx.weight, ctx.bias, ctx.wide = [], weight, bias, x.shape[2]
-        return _lstm(x, weight, bias, h, c, ctx.kept)
+        ctx.kept, ctx.weight, ctx.wide = [], _prepared(bias, weight), x.shape[2]
+        return _lstm(x, ctx.weight, h, c, ctx.kept)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout: Tensor, dh: Tensor, dc: Tensor) -> tuple[Tensor | None, ...]:
-        turned, wide, dx = _turned(ctx.weight), ctx.wide, []
-        grads = _zeros(ctx.weight, ctx.bias)
+        read, first = ctx.needs_input_grad[0], ctx.needs_input_grad[3]
+        wide, dx = ctx.wide if read else 0, []
+        turned, dweight = _turned(ctx.weight, slice(1 if read else 1 + ctx.wide, None)), _zeros(ctx.weight)
         for t in reversed(range(len(ctx.kept))):
-            dz, dc, _ = _step_back(ctx.kept[t], turned, dout[t] + dh, dc, grads)
+            last = t == 0 and not first  # of a state of zeros nobody asks
+            dz, dc, _ = _step_back(ctx.kept[t], turned[:, :wide] if last else turned, dout[t] + dh, dc, dweight)
             dx.append(dz[:, :wide])
             dh = dz[:, wide:]
-        first = ctx.needs_input_grad[3]
-        return torch.stack(dx[::-1]) if ctx.needs_input_grad[0] else None, *grads, dh if first else None, dc if first else None
+        _scaled(dweight)
+        dbias, dweight = dweight[:, :, :1], dweight[:, :, 1:]
+        return torch.stack(dx[::-1]) if read else None, dweight, dbias, dh if first else None, dc if first else None
 
 
 def _attend(
     gates: Tensor | None,
     weights: tuple[Tensor, ...],
-    biases: tuple[Tensor, ...],
     state: tuple[Tensor, ...],
     keys: Tensor,
     values: Tensor,
@@ -227,18 +254,20 @@ def _attend(
     squash: bool,
     keep: list[tuple[_Kept, _Kept]] | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """As `attend`; fourth, query and context of every step side by side (axes B, f, 2 K)."""
-    (w1, w2, combine), (b1, b2), (h1, c1, h2, c2) = weights, biases, state
+    """As `attend`, weights `_prepared`, the bias last; fourth, query and context of every step side by side (axes B, f, 2 K)."""
+    (w1, w2, combine), (h1, c1, h2, c2) = weights, state
     (axes, k, batch), length = h1.shape, values.shape[1]
     out = h1.new_empty(axes, k, length, batch)
     attention = c1.new_empty(axes * batch, length, length)
     joined = values.new_empty(axes * batch, length, 2 * k)
-    turned_keys, last = keys.transpose(1, 2), None
+    turned_keys, last, ones = keys.transpose(1, 2), None, _ones(h1)
+    if gates is not None:
+        gates = _scaled(gates.clone(), -2)
     for t in range(length):
         # The first attentional state is zeros: its columns of the weight are passed over.
-        inputs, columns = ([h1], slice(k, None)) if last is None else ([last, h1], slice(None))
-        h1, c1, first = _step(inputs, columns, w1, b1, c1, None if gates is None else gates[t])
-        h2, c2, second = _step([h1, h2], slice(None), w2, b2, c2)
+        inputs, columns = ([h1, ones], slice(k, None)) if last is None else ([last, h1, ones], slice(None))
+        h1, c1, first = _step(inputs, columns, w1, c1, None if gates is None else gates[t])
+        h2, c2, second = _step([h1, h2, ones], slice(None), w2, c2)
         query = h2.transpose(1, 2).reshape(axes * batch, 1, k)
         a = torch.softmax(torch.bmm(query, turned_keys).to(c1.dtype), dim=2)
         used = a if mask is None else a * mask[t]
@@ -256,20 +285,20 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gates: Tensor | None, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
         w1, w2, combine, b1, b2, h1, c1, h2, c2, keys, values, mask, squash = arguments
-        ctx.kept, ctx.shared, ctx.with_gates = [], (w1, w2, combine, b1, b2, keys, values, mask, squash), gates is not None
-        weights, state = (w1, w2, combine), (h1, c1, h2, c2)
-        out, attention, contexts, ctx.joined = _attend(gates, weights, (b1, b2), state, keys, values, mask, squash, ctx.kept)
+        weights, state = (_prepared(w1, b1), _prepared(w2, b2), combine), (h1, c1, h2, c2)
+        ctx.kept, ctx.shared, ctx.with_gates = [], (*weights, keys, values, mask, squash), gates is not None
+        out, attention, contexts, ctx.joined = _attend(gates, weights, state, keys, values, mask, squash, ctx.kept)
         ctx.save_for_backward(out, attention)
         return out, attention, contexts.contiguous()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout: Tensor, dattention: Tensor, dcontexts: Tensor) -> tuple[Tensor | None, ...]:
-        w1, w2, combine, b1, b2, keys, values, mask, squash = ctx.shared
+        w1, w2, combine, keys, values, mask, squash = ctx.shared
         (out, attention), joined = ctx.saved_tensors, ctx.joined
         axes, k, length, batch = out.shape
-        turned1, turned2, turned_values = _turned(w1), _turned(w2), values.transpose(1, 2)
-        grads1, grads2, (dcombine,) = _zeros(w1, b1), _zeros(w2, b2), _zeros(combine)
+        turned1, turned2, turned_values = _turned(w1, slice(2 * k)), _turned(w2, slice(2 * k)), values.transpose(1, 2)
+        dw1, dw2, dcombine = _zeros(w1), _zeros(w2), _zeros(combine)
         dgates = []
         dscores = torch.empty_like(attention, dtype=keys.dtype)
         dused = values.new_empty(axes * batch, length, k)
@@ -292,14 +321,15 @@ class _Attend(torch.autograd.Function):
             dscores[:, t] = dscore
             dquery = torch.bmm(dscores[:, t, None], keys).view(axes, batch, k) + djoined[:, :, :k]
             of_h2 = dquery.transpose(1, 2)
-            dz, dc2, _ = _step_back(second, turned2, of_h2.contiguous() if dh2 is None else dh2 + of_h2, dc2, grads2)
+            dz, dc2, _ = _step_back(second, turned2, of_h2.contiguous() if dh2 is None else dh2 + of_h2, dc2, dw2)
             dh2 = dz[:, k:]
-            dz, dc1, of_gates = _step_back(first, turned1, dz[:, :k] if dh1 is None else dz[:, :k] + dh1, dc1, grads1)
+            of_h1 = dz[:, :k] if dh1 is None else dz[:, :k] + dh1
+            dz, dc1, of_gates = _step_back(first, turned1 if t else turned1[:, k:], of_h1, dc1, dw1)
             dlast, dh1 = (dz[:, :k], dz[:, k:]) if t else (None, dz)
             dgates.append(of_gates)
         used = attention if mask is None else attention * mask
         dkeys = torch.bmm(dscores.transpose(1, 2), joined[:, :, :k])
         dvalues = torch.bmm(used.to(values.dtype).transpose(1, 2), dused)
-        weights = grads1[0], grads2[0], dcombine, grads1[1], grads2[1]
-        added = torch.stack(dgates[::-1]) if ctx.with_gates else None
+        weights = *(d[:, :, :-1] for d in (_scaled(dw1), _scaled(dw2))), dcombine, *(d[:, :, -1:] for d in (dw1, dw2))
+        added = _scaled(torch.stack(dgates[::-1])) if ctx.with_gates else None
         return added, *weights, dh1, dc1, dh2, dc2, dkeys, dvalues, None, None
