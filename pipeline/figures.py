@@ -24,14 +24,14 @@ class Fact:
 
     Attributes:
         losses: curves over the epochs, by name.
-        attention: mean attention of each axis, (3, f, f); None where the model has none.
+        attention: mean attention of each axis, (3, f, f), by the kind of attention; empty where the model has none.
     """
 
     name: str
     figures: Mapping[str, Any]
     found: Identification
     losses: Mapping[str, list[float]] = field(default_factory=dict)
-    attention: FloatArray | None = None
+    attention: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
     def curve(self) -> list[tuple[int, float, float, float]]:
@@ -60,11 +60,12 @@ class Fact:
         return picture(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
 
     @property
-    def attention_pictures(self) -> list[tuple[str, str]]:
-        """Axis and picture: decoder steps downwards, encoder steps to the right."""
-        if self.attention is None:
-            return []
-        return [(axis, picture(a / max(float(a.max()), 1e-12))) for axis, a in zip("xyz", self.attention, strict=True)]
+    def attention_pictures(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """Kind of attention, and of each axis its name and picture: decoder steps downwards, encoder steps to the right."""
+        return [
+            (kind, [(axis, picture(a / max(float(a.max()), 1e-12))) for axis, a in zip("xyz", matrices, strict=True)])
+            for kind, matrices in self.attention.items()
+        ]
 
     @property
     def confusions(self) -> list[tuple[str, str, int, int]]:
@@ -95,8 +96,8 @@ def render(metrics: Mapping[str, Any], folds: Iterable[Fact], *, notes: Iterable
     )
 
 
-def attention_of(encoder: Any, sequences: Sequences) -> FloatArray | None:
-    """Mean attention of an encoder over some windows, (3, f, f); None where it has none."""
+def attention_of(encoder: Any, sequences: Sequences) -> dict[str, FloatArray]:
+    """Mean attention of an encoder over some windows, (3, f, f), by its kind; empty where it has none."""
     import torch
 
     from gaitreid.reid.encode import gather
@@ -104,12 +105,12 @@ def attention_of(encoder: Any, sequences: Sequences) -> FloatArray | None:
 
     encoder = encoder.cpu()
     if not isinstance(encoder, Cage) or encoder.config.attention == "none":
-        return None
+        return {}
     starts = torch.as_tensor(sequences.start[:: max(1, len(sequences.start) // WINDOWS)])
     with torch.no_grad():
         windows = gather(torch.as_tensor(sequences.xyz), starts, sequences.length)
         attention = encoder(encoder.coordinates(windows))[1]
-    return np.asarray(attention.mean(dim=1).numpy())
+    return {encoder.config.attention.upper(): attention.mean(dim=1).numpy()}
 
 
 def picture(shares: FloatArray) -> str:

@@ -13,14 +13,14 @@ import numpy as np
 
 from gaitreid import __version__
 from gaitreid.pipeline import store
-from gaitreid.pipeline.checkpoints import LOG
+from gaitreid.pipeline.checkpoints import LOG, read_description
 from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.encode import prepared
 from gaitreid.pipeline.figures import Fact, attention_of, render
 from gaitreid.pipeline.files import replacing, write_json, write_text
 from gaitreid.pipeline.protocols import Fold, folds, held_out
-from gaitreid.pipeline.train import device, is_trained, train
+from gaitreid.pipeline.train import device, is_trained, load, train
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
 from gaitreid.pose.errors import EmptyError, UsageError
@@ -43,7 +43,7 @@ class Outcome:
     windows: Identification
     tracks: Identification
     epoch: int | None
-    attention: FloatArray | None
+    attention: dict[str, FloatArray]
 
 
 def recognise(
@@ -130,8 +130,28 @@ def _one(work: Work, config: Config, name: str, part: Fold, as_published: bool) 
         Identification(scores, of_window[test_windows], subjects),
         Identification(pooled, label[tracks], subjects),
         epoch,
-        attention_of(encoder, sequences),
+        _attentions(work, name, encoder, sequences),
     )
+
+
+def _attentions(work: Work, name: str, encoder: Any, sequences: Sequences) -> dict[str, FloatArray]:
+    """What the model looks at, and beside it models of the folder that differ in the kind of attention alone, as BAS and LAS."""
+    found = attention_of(encoder, sequences)
+    own = _but_for_attention(work.model(name))
+    for folder in sorted(work.model(name).parent.iterdir()) if found and own else ():
+        if is_trained(work, folder.name) and _but_for_attention(folder) == own:
+            for kind, attention in attention_of(load(folder)[0], sequences).items():
+                found.setdefault(kind, attention)
+    return found
+
+
+def _but_for_attention(folder: Path) -> dict[str, Any]:
+    """What a model was trained on and how; empty where it has no attention, or is not of windows."""
+    described = read_description(folder)
+    options = described.get("options")
+    if not isinstance(options, dict) or "attention" not in options or "sequences" not in described:
+        return {}
+    return described | {"options": {key: value for key, value in options.items() if key != "attention"}}
 
 
 def _best_epoch(

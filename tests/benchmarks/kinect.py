@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--train-trials", type=int, default=10, help="encoders learn from trials 1 to this")
     parser.add_argument("--normalize", nargs="+", choices=("none", "root", "gait"), default=["gait"])
+    parser.add_argument("--skip-no-size", action="store_true", help="leave out the bodies of one size")
     parser.add_argument("--models", help=f"some of: {'; '.join(MODELS)} (separated by semicolons)")
     parser.add_argument("--transfer", type=Path, help="NPZ of motion capture: CAGE trained there encodes here")
     parser.add_argument("--synth", type=Path, help="truth/ of rendered walkers (`gaitreid synth`): the same")
@@ -113,12 +114,13 @@ def main() -> None:
     options = parser.parse_args()
     models = [m.strip() for m in options.models.split(";")] if options.models else list(MODELS)
     kept = _read(options.out)
-    every = {kind: load(options.data, kind, options.train_trials) for kind in (*options.normalize, "no size")}
+    kinds = (*options.normalize, *([] if options.skip_no_size else ["no size"]))
+    every = {kind: load(options.data, kind, options.train_trials) for kind in kinds}
     for seed in range(max(options.seeds, max(MORE_SEEDS.values()) if options.seeds >= 3 else 0)):
         for kind, clips in every.items():
             for name, row in rows(clips, kind, seed, models, options, kept):
                 print(f"{kind:8} {name:42} {_words(row)}", flush=True)
-    for kind in (*options.normalize, "no size"):
+    for kind in kinds:
         print_table(kind, kept)
     print(json.dumps(_summary(options.normalize[0], kept)))
 

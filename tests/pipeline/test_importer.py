@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import sys
 from pathlib import Path
 
@@ -92,6 +93,12 @@ def test_biwi_from_raw_files_to_names(work: Path, tmp_path: Path) -> None:
     assert "Attention, mean over windows" in report
     trained = yaml.safe_load((work / "models/cage-biwi/config.yaml").read_text())
     assert trained["train"]["select"] == "condition=training,subject=000|001|002"
+    assert re.findall(r"Mean attention \((\w+)\) of the x", report) == ["LAS"]
+    basic = ["--name", "basic", "--set", "cage.attention=bas", "--set", "recognise.epochs=2"]
+    gaitreid("recognise", "--protocol", "biwi", *basic, *RAW_SET, *SMALL_SET)
+    beside = (work / "recognition/basic/report.html").read_text()
+    assert re.findall(r"Mean attention \((\w+)\) of the x", beside) == ["BAS", "LAS"]  # the models differ in nothing else
+    assert "Other rows" in beside
     out = gaitreid("recognise", "--protocol", "biwi", "--as-published", "--set", "recognise.epochs=2", *RAW_SET, *SMALL_SET)
     assert "the epoch is chosen on the test set" in out
 
