@@ -106,8 +106,8 @@ _WEIGHTS = (
         "gaitreid",
         "MIT",
         "rendered walkers and CMU motion capture (reid/shipped/README.md)",
-        "aa6fcac757b6268edf3a9e750d295637f4c6713f3e9ea573bfa8efefc45d4dd0",
-        0.04,
+        "177cda4002c522641037cf4d7b01bf6bed03f4d49b6625a984cb99f26db6239a",
+        0.09,
     ),
     Weight(
         "shipped-cohort",
@@ -116,7 +116,7 @@ _WEIGHTS = (
         "gaitreid",
         "MIT",
         "rendered walkers (reid/shipped/README.md)",
-        "83ada0b1bab8169aa75b9283aae1df3475e477f4ab3eb3548ddfb3e3c91580b3",
+        "d4137c66b72cc5b5cb86296662925772611409a76caba2578c245b6ed39a0dc2",
         0.29,
     ),
     Weight(

@@ -94,15 +94,18 @@ class LdaConfig:
     Attributes:
         dimensions: of a vector, and at most one fewer than the people who are learnt from.
         shrinkage: of the covariance within people, towards a multiple of the identity.
+        halves: LDAs, each learnt from a half of the people drawn at random, whose mean is taken (bagging, Breiman 1996); of fewer
+            than 32 people one LDA is learnt from all of them.
     """
 
-    dimensions: int = 24
+    dimensions: int = 48
     shrinkage: float = 0.05
+    halves: int = 20
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.dimensions < 1 or not 0 < self.shrinkage <= 1:
-            raise UsageError("lda.dimensions must be 1 or more, lda.shrinkage above 0 and at most 1")
+        if self.dimensions < 1 or self.halves < 1 or not 0 < self.shrinkage <= 1:
+            raise UsageError("lda.dimensions and lda.halves must be 1 or more, lda.shrinkage above 0 and at most 1")
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Hand-made features as encoders: they are prepared, or fitted in one go, not trained step by step."""
 
+import warnings
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gaitreid.pose.arrays import FloatArray, IntArray
+from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.skeleton import Skeleton, mapping
 from gaitreid.reid.config import LdaConfig
@@ -14,6 +16,7 @@ _JOINTS = """
 head neck spine left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist
 left_hip right_hip left_knee right_knee left_ankle right_ankle
 """
+FEW = 32  # people, of whose halves LDA would learn too little
 _NAMED = Skeleton("anthropometric", tuple(_JOINTS.split()), ())
 
 
@@ -79,7 +82,8 @@ class JointsLda(_HandMade):
     """Where joints are and how much they move, carried by LDA to where people are told apart; learnt from labels in one go.
 
     Of every coordinate five quantiles over the window, and the mean of its changes from frame to frame. Directions and scale are
-    those of Fisher's discriminants of tracks (means over their windows), so that the spread within people is 1 in each.
+    those of Fisher's discriminants of tracks (means over their windows), in which the spread within people is 1. Squared distances
+    are means over several sets of discriminants, each of a random half of the people: what one set owes to chance averages out.
     """
 
     supervised = True
@@ -119,9 +123,17 @@ class JointsLda(_HandMade):
         if people < 2 or people == len(subject):
             raise UsageError("joints-lda learns how walks of one person differ: it needs two of somebody, and two people")
         mean, deviation = measured.mean(axis=0), measured.std(axis=0).clip(1e-6)
-        lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage=self.config.shrinkage)
-        lda.fit((measured - mean) / deviation, subject)
-        directions = lda.scalings_[:, : min(people - 1, self.directions.shape[1])]
+        scaled, width = (measured - mean) / deviation, min(people - 1, self.directions.shape[1])
+        found = []
+        for chosen in self._halves(subject):
+            lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage=self.config.shrinkage)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Only one sample")  # who was seen once still says how people differ
+                found.append(lda.fit(scaled[chosen], subject[chosen]).scalings_[:, :width])
+        directions = np.concatenate(found, axis=1) / np.sqrt(len(found))
+        if len(found) > 1:  # side by side they say much the same: as few directions that say nearly all of it
+            spread = scaled @ directions
+            directions = directions @ np.linalg.eigh(spread.T @ spread)[1][:, : -width - 1 : -1]
         self.mean.copy_(torch.from_numpy(mean))
         self.deviation.copy_(torch.from_numpy(deviation))
         self.directions[:, : directions.shape[1]] = torch.from_numpy(directions).to(self.directions)
@@ -129,6 +141,19 @@ class JointsLda(_HandMade):
     def features(self, windows: Tensor) -> Tensor:
         """See `Encoder`."""
         return super().features(windows) @ self.directions
+
+    def _halves(self, subject: IntArray) -> list[BoolArray]:
+        """Tracks of a random half of the people, as often as wanted; all tracks once where people are few."""
+        people, walks = np.unique(subject, return_counts=True)
+        if len(people) < FEW:
+            return [np.ones(len(subject), dtype=np.bool_)]
+        result = []
+        for number in range(self.config.halves):
+            rng = np.random.default_rng(number)
+            # Of those with one walk and of the others, so that no half lacks somebody with two.
+            drawn = [rng.permutation(some)[: -(-len(some) // 2)] for some in (people[walks == 1], people[walks > 1])]
+            result.append(np.isin(subject, np.concatenate(drawn)))
+        return result
 
 
 class D13(_HandMade):

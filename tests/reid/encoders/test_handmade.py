@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.skeleton import H36M17, KINECT20, Skeleton
@@ -87,6 +88,40 @@ class TestJointsLda:
         _, vectors = self.fitted(shrinkage=1e-4, dimensions=2)
         within = (vectors - vectors.mean(axis=1, keepdims=True)).reshape(240, 2)
         np.testing.assert_allclose(within.T @ within / 240, np.eye(2), atol=0.05)
+
+    def many(self, walks, seed=0, **options):
+        """A model of forty people who were seen so often each, in four coordinates, and what was measured of their walks."""
+        rng = np.random.default_rng(seed)
+        who = np.repeat(np.arange(40), walks)
+        measured = rng.normal(0, 1, (40, 54))[who] * np.linspace(0, 1, 54) + rng.normal(0, 0.4, (len(who), 54))
+        model = JointsLda(
+            Input(Skeleton("few", ("a", "b", "c"), ()), 7, subjects=tuple(map(str, range(40)))), LdaConfig(**options)
+        )
+        model.fit(measured, who)
+        vectors = (measured - model.mean.numpy()) / model.deviation.numpy() @ model.directions.numpy()
+        return model, measured, who, vectors
+
+    def test_distances_are_the_mean_over_halves_of_the_people(self):
+        model, measured, who, vectors = self.many([5] * 40, halves=4, dimensions=39, shrinkage=0.1)
+        scaled = (measured - measured.mean(axis=0)) / measured.std(axis=0)
+        total, sets = np.zeros((len(who), len(who))), model._halves(who)
+        for chosen in sets:
+            assert len(np.unique(who[chosen])) == 20
+            lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage=0.1).fit(scaled[chosen], who[chosen])
+            spread = scaled @ lda.scalings_[:, :39]
+            total = total + ((spread[:, None] - spread[None]) ** 2).sum(axis=-1) / len(sets)
+        found = ((vectors[:, None] - vectors[None]) ** 2).sum(axis=-1)
+        assert np.abs(found - total).max() < 0.05 * total.max()  # 39 directions of 54 say nearly all of it
+        assert not np.array_equal(sets[0], sets[1])
+
+    def test_the_same_people_give_the_same_directions(self):
+        first, again = self.many([3] * 40, halves=3)[0], self.many([3] * 40, halves=3)[0]
+        assert torch.equal(first.directions, again.directions)
+
+    def test_no_half_is_without_somebody_who_was_seen_twice(self):
+        model, *_ = self.many([1] * 39 + [9], halves=8)
+        assert torch.isfinite(model.directions).all()
+        assert model.directions.abs().max() > 0
 
     def test_it_needs_people_with_several_tracks(self):
         with pytest.raises(UsageError, match="two or more known subjects"):
