@@ -251,7 +251,13 @@ def match(
         typer.Option("--training", min=0, help="lt, cross-view: the first 24, 62 or 74 (default) people are not tested."),
     ] = None,
     as_published: AsPublishedOption = False,
-    metric: Annotated[str | None, typer.Option("--metric", help="cosine, euclidean or robust (saturates part by part).")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric",
+            help="cosine, euclidean, robust (saturates part by part), or lmnn, itml (learnt from the gallery's labels).",
+        ),
+    ] = None,
     exclude: Annotated[
         str | None, typer.Option("--exclude", help="same-recording, same-window, overlap, same-view or nothing.")
     ] = None,

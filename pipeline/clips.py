@@ -25,7 +25,7 @@ from gaitreid.pipeline.train import WEIGHTS, device, load, skeleton_of
 from gaitreid.pipeline.walks import walk
 from gaitreid.pipeline.work import Work, is_current
 from gaitreid.pose.arrays import FloatArray
-from gaitreid.pose.errors import ItemError
+from gaitreid.pose.errors import ItemError, UsageError
 from gaitreid.pose.lift import lift
 from gaitreid.pose.records import Silhouettes, Track2D
 from gaitreid.reid.whiten import whiten
@@ -79,7 +79,11 @@ class Recogniser:
         self.split: SplitConfig = replace(config.split, **facts, fps=description["fps"] or None)
         self.form = config.encode.form
         self.power = whitening(config.encode, self.encoder)
-        self.metric = config.match.metric
+        if config.match.learns:
+            raise UsageError(
+                f"a gallery that people join has no use for match.metric {config.match.metric}, which `match` learns"
+            )
+        self.metric = config.match.plain
         cohort = self.moments.cohort
         if cohort is None or self.form != "mean":
             cohort = np.empty((0, len(self.moments.mean)), dtype=np.float32)

@@ -339,7 +339,7 @@ class Session:
             fused, config = BESIDE, config if asked else replace(config, metric=METRIC)
             self.console.say(f"match: silhouettes count, too ({', '.join(BESIDE)}); --name {NAME} goes by skeletons alone")
         if fused:
-            embeddings = self._fused([embeddings, *(self.encode(other) for other in fused)], config.metric)
+            embeddings = self._fused([embeddings, *(self.encode(other) for other in fused)], config.plain)
         if protocol in PROTOCOLS:
             return by_protocol(
                 self.work,

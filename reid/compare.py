@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitreid.pose.arrays import FloatArray, IntArray, TextArray
-from gaitreid.pose.errors import FormatError
+from gaitreid.pose.errors import FormatError, UsageError
 from gaitreid.reid.config import MatchConfig
 from gaitreid.reid.records import Embeddings, Ranking
 from gaitreid.reid.rerank import EXPANSION, Reranking
@@ -81,7 +81,9 @@ class Comparison:
     @cached_property
     def against(self) -> "Against":
         """Distances to the gallery."""
-        return Against(self.vectors[self.gallery], self.config.metric, self.embeddings.parts, self.context)
+        return Against(
+            self.vectors[self.gallery], self.config.metric, 1 if self.config.learns else self.embeddings.parts, self.context
+        )
 
     @cached_property
     def vectors(self) -> NDArray[np.float64]:
@@ -92,7 +94,28 @@ class Comparison:
             raise FormatError(f"embeddings by '{of.encoder}' are not all finite: train the encoder again, then encode")
         if not self.context:
             stored = divided(stored, of.parts, of.context)[0].reshape(len(stored), -1)
+        if self.config.learns:
+            return stored.astype(np.float64) @ self._learnt(stored)
         return directions(stored, of.parts) if self.config.metric == "cosine" else stored.astype(np.float64)
+
+    def _learnt(self, vectors: FloatArray) -> NDArray[np.float64]:
+        """The linear map that LMNN or ITML learn from the gallery (D, D').
+
+        Raises:
+            UsageError: the gallery's labels would tell of the probes, or it has none.
+        """
+        from gaitreid.reid.metric_learning import LEARNT
+
+        subject = self.labels("subject", self.gallery)
+        if np.isin(self.labels("recording", self.probe), self.labels("recording", self.gallery)).any():
+            raise UsageError(
+                f"--metric {self.config.metric} learns from the gallery: no recording may be in both, probes and gallery"
+            )
+        known = self.gallery[subject != ""]
+        people, label = np.unique(subject[subject != ""], return_inverse=True)
+        if len(people) < 2:
+            raise UsageError(f"--metric {self.config.metric} learns from the gallery: it needs two people of known names there")
+        return np.asarray(LEARNT[self.config.metric](vectors[known], label), dtype=np.float64)
 
     @property
     def context(self) -> int:

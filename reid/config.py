@@ -382,7 +382,8 @@ class MatchConfig:
     """How probes are compared with the gallery.
 
     Attributes:
-        metric: distance between vectors, or the mean of its parts' distances; robust is Euclidean and saturates part by part.
+        metric: distance between vectors, or the mean of its parts' distances; robust is Euclidean and saturates part by part;
+            lmnn and itml are Euclidean after a linear map that is learnt from the labels of the gallery.
         exclude: gallery items that a probe is not compared with.
         unit: what is ranked: whole tracks, or single windows.
         top: ranks kept in ranking.csv and ranking.h5.
@@ -390,7 +391,7 @@ class MatchConfig:
         block: pairs of a probe and a gallery item at a time; memory grows with it.
     """
 
-    metric: Literal["euclidean", "cosine", "robust"] = "cosine"
+    metric: Literal["euclidean", "cosine", "robust", "lmnn", "itml"] = "cosine"
     exclude: Exclude = "same-recording"
     unit: Literal["track", "window"] = "track"
     top: int = 10
@@ -401,6 +402,18 @@ class MatchConfig:
         """Check the ranges."""
         if self.top < 1 or self.block < 1 or self.rerank < 0:
             raise UsageError("match.top and match.block must be 1 or more, match.rerank 0 or more")
+        if self.rerank and self.learns:
+            raise UsageError(f"--rerank compares probes with each other, and --metric {self.metric} is learnt from the gallery")
+
+    @property
+    def learns(self) -> bool:
+        """Whether the metric is learnt from the labels of the gallery."""
+        return self.plain != self.metric
+
+    @property
+    def plain(self) -> Literal["euclidean", "cosine", "robust"]:
+        """The metric, or the one that a learnt one is after its map."""
+        return "euclidean" if self.metric == "lmnn" or self.metric == "itml" else self.metric
 
 
 @dataclass(frozen=True)

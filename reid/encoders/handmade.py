@@ -82,8 +82,9 @@ class JointsLda(_HandMade):
     """Where joints are and how much they move, carried by LDA to where people are told apart; learnt from labels in one go.
 
     Of every coordinate five quantiles over the window, and the mean of its changes from frame to frame. Directions and scale are
-    those of Fisher's discriminants of tracks (means over their windows), in which the spread within people is 1. Squared distances
-    are means over several sets of discriminants, each of a random half of the people: what one set owes to chance averages out.
+    those of Fisher's discriminants of tracks (means over their windows), in which the spread within people is 1. Squared
+    distances are means over several sets of discriminants, each of a random half of the people: what one set owes to chance
+    averages out.
     """
 
     supervised = True

@@ -39,7 +39,7 @@ from gaitreid.reid.compare import directions
 from gaitreid.reid.config import CageConfig, EncodeConfig, RecogniseConfig, SupervisedConfig, TrainConfig
 from gaitreid.reid.encode import Input, encode, pool
 from gaitreid.reid.handmade import bone_lengths, joint_statistics
-from gaitreid.reid.lmnn import lmnn
+from gaitreid.reid.metric_learning import LEARNT
 from gaitreid.reid.metrics import bootstrap
 from gaitreid.reid.recognise import Network, fit, pool_scores, score
 from gaitreid.reid.train import train
@@ -139,7 +139,7 @@ def rows(
 
     for name, values in clips.features.items():
         if f"{kind}|{name}" not in kept:
-            yield done(name, evaluate(clips, values))
+            yield done(name, evaluate(clips, values) | learnt(clips, values))
     encoded: dict[str, FloatArray] = {}
     for name in models:
         seeds = 1 if name in UNTRAINED else MORE_SEEDS.get(name, options.seeds) if options.seeds >= 3 else options.seeds
@@ -252,16 +252,20 @@ def fitted(
 
 
 def compare(clips: Clips, vectors: FloatArray) -> dict[str, Any]:
-    """Figures of the vectors of encoded windows (N, D): as `match` compares, as the papers do, and after LMNN."""
+    """Figures of the vectors of encoded windows (N, D): as `match` compares, as the papers do, and after LMNN and ITML."""
     clips = clips.encoded
     power = EncodeConfig().whiten
     tracks = len(clips.subject)
     whitened = pool(whiten(vectors, moments(vectors[clips.training]), power), clips.track, tracks)
     unit = whitened / np.linalg.norm(whitened, axis=1, keepdims=True)
     plain = pool(vectors, clips.track, tracks)
-    learnt = plain @ lmnn(plain[clips.gallery], clips.subject[clips.gallery])
-    result = evaluate(clips, unit)
-    return result | {"published": evaluate(clips, plain), "lmnn": evaluate(clips, learnt)}
+    return evaluate(clips, unit) | {"published": evaluate(clips, plain)} | learnt(clips, plain)
+
+
+def learnt(clips: Clips, vectors: FloatArray) -> dict[str, Any]:
+    """Figures of vectors of tracks (K, D) by metrics learnt from the gallery trials of all sensors."""
+    taught, labels = vectors[clips.gallery], clips.subject[clips.gallery]
+    return {name: evaluate(clips, vectors @ by(taught, labels)) for name, by in LEARNT.items()}
 
 
 def evaluate(clips: Clips, vectors: FloatArray) -> dict[str, Any]:
@@ -370,13 +374,15 @@ def rendered(folder: Path) -> tuple[Skeleton, list[Track3D]]:
 
 def print_table(kind: str, kept: dict[str, Any]) -> None:
     """One normalisation, means over seeds."""
-    print(f"\n{kind}: Rank-1 (95 %) and nAUC; published: Euclidean distance of vectors as they are; LMNN: learnt from labels")
-    print(f"{'':34}{'seeds':>6}  {'same sensor':28}{'other sensor':28}{'published':>10}{'LMNN':>8}{'s a run':>9}")
+    print(
+        f"\n{kind}: Rank-1 (95 %) and nAUC; published: Euclidean distance of vectors as they are; LMNN, ITML: learnt from labels"
+    )
+    print(f"{'':34}{'seeds':>6}  {'same sensor':28}{'other sensor':28}{'published':>10}{'LMNN':>8}{'ITML':>8}{'s a run':>9}")
     for name, runs in _by_name(kind, kept).items():
         cells = "".join(f"{_cell(runs, where):28}" for where in ("same", "other"))
         more = "".join(
             f"{np.mean([r[k]['other']['rank1'] for r in runs]):{w}.1%}" if k in runs[0] else " " * w
-            for k, w in (("published", 10), ("lmnn", 8))
+            for k, w in (("published", 10), ("lmnn", 8), ("itml", 8))
         )
         seconds = np.mean([r["seconds"] for r in runs])
         print(f"{name:34}{len(runs):6}  {cells}{more}{f'{seconds:9.0f}' if seconds else ''}")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gaitreid.pose.arrays import IntArray, take
-from gaitreid.pose.errors import EmptyError, FormatError
+from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.reid.config import MatchConfig
 from gaitreid.reid.match import CSV_COLUMNS, Matches, rank, ranking_rows
 from gaitreid.reid.records import Embeddings
@@ -187,3 +187,34 @@ def test_rows_of_the_table(unit: Any) -> None:
             ("1", 'b,"', "1.0"),
             ("2", "c", "3.0"),
         ]
+
+
+@pytest.mark.parametrize("metric", ["lmnn", "itml"])
+@pytest.mark.parametrize("unit", ["track", "window"])
+def test_a_metric_is_learnt_from_the_gallery_alone(metric: Any, unit: Any) -> None:
+    rng = np.random.default_rng(0)
+    walks = [(f"{k % 4}", "nm", str(k // 4), "090") for k in range(80)]
+    vectors = rng.normal(size=(80, 6)) * np.array([8.0, 8, 8, 1, 1, 1])
+    vectors[:, 3] += 4 * (np.arange(80) % 4)  # what tells people apart is small beside the rest
+    of = embeddings(walks, vectors, windows=2)
+    first, second = np.arange(40), np.arange(40, 80)
+    before = ranked(of, euclidean(unit=unit), second, first)
+    learnt = ranked(of, MatchConfig(metric=metric, unit=unit), second, first)
+    assert (learnt.hit_rank == 1).mean() > (before.hit_rank == 1).mean() + 0.01
+    assert np.isfinite(learnt.ranking.distance).all()
+    mislabelled = replace(of, subject=np.where(np.arange(80) < 40, of.subject, "x"))
+    same = ranked(mislabelled, MatchConfig(metric=metric, unit=unit), second, first)
+    np.testing.assert_array_equal(same.ranking.order, learnt.ranking.order)  # of the probes' labels nothing is known
+
+
+def test_a_learnt_metric_wants_labels_that_are_not_the_probes() -> None:
+    walks = [(f"{k % 2}", "nm", str(k // 2), "090") for k in range(8)]
+    of = embeddings(walks, np.random.default_rng(0).normal(size=(8, 3)))
+    config = MatchConfig(metric="lmnn")
+    with pytest.raises(UsageError, match="no recording may be in both"):
+        ranked(of, config)
+    nobody = replace(of, subject=np.full(8, ""), recording=of.video)
+    with pytest.raises(UsageError, match="two people of known names"):
+        ranked(nobody, config, np.arange(4), np.arange(4, 8))
+    with pytest.raises(UsageError, match="--rerank"):
+        MatchConfig(metric="itml", rerank=20)

@@ -4,7 +4,6 @@ from sklearn.metrics import roc_auc_score
 
 from gaitreid.reid.config import RecogniseConfig
 from gaitreid.reid.identification import Identification
-from gaitreid.reid.lmnn import lmnn
 from gaitreid.reid.recognise import Network, fit, pool_scores, recogniser, rows, score
 
 RNG = np.random.default_rng(0)
@@ -69,17 +68,3 @@ def test_figures_of_a_closed_set_by_hand():
     truth = np.eye(3)[[0, 2, 1, 1]]
     assert figures["nauc_micro_roc"] == pytest.approx(roc_auc_score(truth.ravel(), scores.ravel()))
     assert figures["nauc_micro_roc"] != pytest.approx(figures["nauc_cmc"], abs=0.02)  # two figures of one name
-
-
-def test_lmnn_finds_the_direction_that_tells_people_apart():
-    label = np.arange(80) % 4
-    vectors = RNG.normal(size=(80, 6)) * np.array([8.0, 8, 8, 1, 1, 1])
-    vectors[:, 3] += 4 * label  # what tells them apart is small beside the rest
-
-    def nearest(x):
-        distance = np.linalg.norm(x[:40, None] - x[None, 40:], axis=-1)
-        return (label[40:][distance.argmin(axis=1)] == label[:40]).mean()
-
-    linear = lmnn(vectors[40:], label[40:])
-    assert linear.shape[0] == 6
-    assert nearest(vectors @ linear) > nearest(vectors) + 0.2
