@@ -40,7 +40,6 @@ from gaitreid.reid.encoders.gei import GeiParts
 SETS = {
     20261: SynthConfig(subjects=48, views=(0, 45, 90, 135, 180), numbers=1),
     20262: SynthConfig(subjects=64, views=(30, 90, 210, 270, 330), conditions=("nm", "cl"), numbers=1),
-    20265: SynthConfig(subjects=64, views=(20, 65, 90, 115, 155), conditions=("nm", "day"), numbers=1),
 }
 STRANGERS = SynthConfig(subjects=48, views=(90,), conditions=("nm",), numbers=1)
 SETTINGS = ("train.model=joints-lda",)
