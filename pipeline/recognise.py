@@ -139,7 +139,7 @@ def _attentions(work: Work, name: str, encoder: Any, sequences: Sequences) -> di
     found = attention_of(encoder, sequences)
     own = _but_for_attention(work.model(name))
     for folder in sorted(work.model(name).parent.iterdir()) if found and own else ():
-        if is_trained(work, folder.name) and _but_for_attention(folder) == own:
+        if folder.name != name and is_trained(work, folder.name) and _but_for_attention(folder) == own:
             for kind, attention in attention_of(load(folder)[0], sequences).items():
                 found.setdefault(kind, attention)
     return found

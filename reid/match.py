@@ -97,8 +97,9 @@ def rank(embeddings: Embeddings, probe_tracks: IntArray, gallery_tracks: IntArra
     """
     comparison = compare(embeddings, probe_tracks, gallery_tracks, config)
     gather = _Gather(comparison)
+    comparison.against  # noqa: B018  before the threads, each of which would work it out
     if config.rerank:
-        comparison.reranking.weights  # noqa: B018  before the threads, each of which would work it out
+        comparison.reranking.weights  # noqa: B018
     # numpy lets go of the interpreter in all that takes time here; threads of the matrix products beside these would wait in vain
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(THREADS) as pool:
         for _ in pool.map(gather.add, comparison.blocks()):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy.spatial.distance import pdist
 from torch import Tensor, nn
 
 from gaitreid.pose.arrays import FloatArray, IntArray
@@ -11,6 +12,7 @@ from gaitreid.reid.adam import Adam
 
 MOST = 2000  # vectors that are learnt from: of more so many are drawn
 DIMENSIONS = 100  # principal components kept, at most
+PAIRS = 2000  # ITML: of one subject, and as many of two
 SWEEPS, SETTLED = 1000, 1e-3  # ITML: over its pairs at most, and the change of their multipliers that ends it
 
 
@@ -56,9 +58,9 @@ def itml(vectors: FloatArray, subject: IntArray, *, slack: float = 1.0, seed: in
     """A linear map whose metric is the nearest to the Euclidean one (LogDet divergence) that keeps pairs of one subject near.
 
     Algorithm 1 of the paper: pairs of one subject are to be no farther apart than the nearest 5 % of all pairs, others no nearer
-    than the farthest 5 %, each with a slack. Of either kind there are at most ten random pairs for each pair of subjects; the
-    metric is projected onto one after the other until the multipliers settle. Vectors are centred and reduced to their principal
-    components first.
+    than the farthest 5 %, each with a slack. Of either kind there are at most ten random pairs for each pair of subjects, and
+    PAIRS; the metric is projected onto one after the other until the multipliers settle. Vectors are centred and reduced to their
+    principal components first.
 
     Args:
         vectors: (N, D).
@@ -73,10 +75,10 @@ def itml(vectors: FloatArray, subject: IntArray, *, slack: float = 1.0, seed: in
     reduce, reduced = _principal(vectors)
     y = reduced.numpy().astype(np.float64)
     first, second = np.triu_indices(len(y), 1)
-    square = np.square(y[first] - y[second]).sum(axis=1)
+    square = pdist(y, "sqeuclidean")
     near, far = np.percentile(square[square > 0], (5, 95)) if (square > 0).any() else (0.0, 0.0)
     alike = subject[first] == subject[second]
-    count = 10 * len(np.unique(subject)) ** 2
+    count = min(10 * len(np.unique(subject)) ** 2, PAIRS)
     rows = [rng.permutation(np.flatnonzero(kind & (square > 0)))[:count] for kind in (alike, ~alike)]
     if not all(map(len, rows)) or not near:
         return np.asarray(reduce.numpy())

@@ -58,7 +58,7 @@ def train(
         total: dict[str, Tensor] = {}
         for step in range(first, last):
             optimiser.rate = config.learning_rate * config.decay ** sum(step >= m for m in config.milestones)
-            for name, value in _step(encoder, packed, sampler, step, optimiser, parameters, device).items():
+            for name, value in _step(encoder, packed, sampler, step, optimiser, device).items():
                 total[name] = total.get(name, torch.zeros((), device=device)) + value / (last - first)
         losses = {"iteration": float(last), **{name: float(value) for name, value in total.items()}}
         yield number, losses, lambda number=number: _snapshot(encoder, optimiser, number)  # type: ignore[misc]
@@ -75,7 +75,6 @@ def _step(
     sampler: Sampler,
     step: int,
     optimiser: Adam,
-    parameters: list[torch.nn.Parameter],
     device: torch.device,
 ) -> dict[str, Tensor]:
     """One step; the losses, on the device."""
@@ -86,7 +85,7 @@ def _step(
     loss, parts = encoder.loss(_gathered(features.float()), clips, torch.as_tensor(subject, device=device))
     optimiser.zero_grad()
     loss.backward()
-    average_gradients(parameters)
+    average_gradients(optimiser.parameters)
     optimiser.step()
     return dict(parts)
 

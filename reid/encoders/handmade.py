@@ -132,9 +132,8 @@ class JointsLda(_HandMade):
                 warnings.filterwarnings("ignore", "Only one sample")  # who was seen once still says how people differ
                 found.append(lda.fit(scaled[chosen], subject[chosen]).scalings_[:, :width])
         directions = np.concatenate(found, axis=1) / np.sqrt(len(found))
-        if len(found) > 1:  # side by side they say much the same: as few directions that say nearly all of it
-            spread = scaled @ directions
-            directions = directions @ np.linalg.eigh(spread.T @ spread)[1][:, : -width - 1 : -1]
+        spread = scaled @ directions  # side by side they say much the same: as few directions that say nearly all of it
+        directions = directions @ np.linalg.eigh(spread.T @ spread)[1][:, : -width - 1 : -1]
         self.mean.copy_(torch.from_numpy(mean))
         self.deviation.copy_(torch.from_numpy(deviation))
         self.directions[:, : directions.shape[1]] = torch.from_numpy(directions).to(self.directions)
