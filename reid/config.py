@@ -123,6 +123,7 @@ class TrainConfig:
         drop_last: whether a last batch that is not full is left out.
         share: of the windows, the first in the order of the file, that are trained on.
         precision: of the matrix products of AGE and CAGE in training; the others know float32 only.
+        graphs: whether steps of AGE and CAGE are recorded as CUDA graphs, on one GPU. New: not yet run on a GPU.
         subjects: train on these only, such as 001-074 or 001,005; null takes everybody.
         select: train on these tracks only: a selector, as of `match --probe`.
     """
@@ -136,6 +137,7 @@ class TrainConfig:
     drop_last: bool = False
     share: float = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
+    graphs: bool = False
     subjects: str | None = None
     select: str | None = None
 

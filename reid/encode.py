@@ -72,6 +72,9 @@ class Encoder(Protocol):
         ahead: frames between a window and the later one that it is to predict; 0 if none.
         regularisation: weight of half the squared norm of all parameters, which the training loop adds.
         supervised: whether it needs labels.
+
+    One whose training step does the same work on the same shapes whatever the windows hold, and never waits for the host, may say
+    so with `steady = True`: see `TrainConfig.graphs`.
     """
 
     ahead: int

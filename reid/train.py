@@ -12,6 +12,7 @@ from gaitreid.pose.arrays import FloatArray, IntArray
 from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import TrainConfig
 from gaitreid.reid.encode import Batch, gather, pool
+from gaitreid.reid.graphs import Recorded
 
 Epoch = tuple[int, dict[str, float], Callable[[], dict[str, Any]]]
 MEASURED = 1024  # windows at a time
@@ -109,6 +110,19 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
         done = int(state["epoch"])
     generator = torch.Generator(device=device)
+
+    def step(index: Tensor) -> dict[str, Tensor]:
+        optimiser.zero_grad()
+        loss, parts = encoder.loss(windows.batch(index, generator))
+        loss.backward()
+        average_gradients(parameters)
+        optimiser.step()
+        measured: dict[str, Tensor] = parts
+        return measured
+
+    take: Callable[[Tensor], dict[str, Tensor]] = step
+    if config.graphs and device.type == "cuda" and getattr(encoder, "steady", False) and not distributed.is_initialized():
+        take = Recorded(step, generator)
     for epoch in range(done + 1, config.epochs + 1):
         generator.manual_seed(seed * 1_000_003 + epoch)
         torch.manual_seed(seed * 1_000_003 + epoch)  # dropout draws from torch's own
@@ -117,12 +131,7 @@ def train(
         count = sum(map(len, chosen))
         order = torch.as_tensor(np.concatenate(chosen), device=device)  # once an epoch: no step waits for the host
         for index in torch.split(order, [len(rows) for rows in chosen]):
-            optimiser.zero_grad()
-            loss, parts = encoder.loss(windows.batch(index, generator))
-            loss.backward()
-            average_gradients(parameters)
-            optimiser.step()
-            for name, value in parts.items():  # summed on the device: asking for a number would make a GPU wait
+            for name, value in take(index).items():  # summed on the device: asking for a number would make a GPU wait
                 total[name] = total.get(name, torch.zeros((), device=device)) + value * (len(index) / count)
         losses = {name: float(value) for name, value in total.items()}
         yield epoch, losses, lambda epoch=epoch: _snapshot(encoder, optimiser, epoch)  # type: ignore[misc]

@@ -47,6 +47,7 @@ class Cage(nn.Module):
 
     mask: Tensor
     supervised = False
+    steady = True  # what a step does hangs on shapes alone, so that a GPU can repeat it
     precision = torch.float32
 
     def __init__(self, takes: Input, config: CageConfig | None = None) -> None:
@@ -220,6 +221,7 @@ class CagePlus(nn.Module):
     """CAGE Rev. Rec. Plus: one encoder a pretext task, trained independently, their features side by side within each axis."""
 
     supervised = False
+    steady = True
 
     def __init__(self, takes: Input, config: CageConfig | None = None) -> None:
         super().__init__()

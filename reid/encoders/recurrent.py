@@ -92,19 +92,22 @@ def product(weight: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
     return out if bias is None else out.add_(bias)
 
 
-def _add_outer(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """total += a b^T: (axes, M, N), (axes, M, B), (axes, N, B)."""
-    if total.dtype != a.dtype:
-        total += torch.bmm(a, b.transpose(1, 2))  # sums over many steps want the higher precision
+def _add_outer(total: Tensor, a: Tensor, b: Tensor, anew: bool) -> None:
+    """total += a b^T: (axes, M, N), (axes, M, B), (axes, N, B); anew: what was there does not count."""
+    beta = 0 if anew else 1
+    if total.dtype != a.dtype:  # sums over many steps want the higher precision
+        outer = torch.bmm(a, b.transpose(1, 2))
+        total.copy_(outer) if anew else total.add_(outer)
         return
     if not total.is_cpu:
-        total.baddbmm_(a, b.transpose(1, 2))
+        total.baddbmm_(a, b.transpose(1, 2), beta=beta)
         return
     for axis in range(len(total)):
         if ONEDNN and _onednn and a.dtype == torch.float32:
-            total[axis] += _onednn(a[axis], b[axis], None, "none", [], "")
+            outer = _onednn(a[axis], b[axis], None, "none", [], "")
+            total[axis].copy_(outer) if anew else total[axis].add_(outer)
         else:
-            total[axis].addmm_(a[axis], b[axis].T)
+            total[axis].addmm_(a[axis], b[axis].T, beta=beta)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,16 +146,18 @@ def _times_tanh(y: Tensor, rest: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.addcmul(y, y, rest, value=-2, out=out)
 
 
-def _step_back(kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, dweight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of one step.
+def _step_back(
+    kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, dweight: Tensor, anew: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of one step, of what is `_prepared` as it is.
 
     Args:
-        turned: the weight, `_turned` (axes, rows, 4 K): the gradients that it gives are of the rows it has.
+        turned: the weight, turned (axes, rows, 4 K): the gradients that it gives are of the rows it has.
         dh, dc: of the step's h and c.
-        dweight: of the weight, before `_scaled`: added to.
+        dweight: of the weight: added to, unless anew.
 
     Returns:
-        Of the inputs (axes, ..., B), of c before, and of the gates (axes, 4 K, B), before `_scaled`.
+        Of the inputs (axes, ..., B), of c before, and of the gates (axes, 4 K, B).
     """
     i, f, o, g = torch.split(kept.gates, kept.rest.shape[1], dim=1)
     d = torch.empty_like(kept.gates)
@@ -165,24 +170,21 @@ def _step_back(kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, dweig
     else:
         torch.mul(dc, kept.before, out=df)
     _times_tanh(dh, kept.rest, out=do)
-    torch.mul(dc, i, out=dg)
+    torch.mul(dc, i, out=dg).mul_(-2)
     _sigmoid_backward.grad_input(d, kept.gates, grad_input=d)
     low = d.to(turned.dtype)
-    _add_outer(dweight[:, :, kept.columns], low, kept.inputs)
+    _add_outer(dweight[:, :, kept.columns], low, kept.inputs, anew)
     return product(turned, low), dc * f, d
 
 
 def _prepared(*parts: Tensor) -> Tensor:
     """Weight and bias side by side, the rows of the gate g times -2."""
-    return _scaled(torch.cat(parts, dim=2), -2)
+    return _scaled(torch.cat(parts, dim=2))
 
 
-def _scaled(gates: Tensor, by: float = 4) -> Tensor:
-    """The last quarter of the rows, those of the gate g, multiplied in place.
-
-    A gradient needs it once for the weight's -2 and once for that of 1 - 2 sigmoid.
-    """
-    gates[..., gates.shape[-2] // 4 * 3 :, :] *= by
+def _scaled(gates: Tensor) -> Tensor:
+    """The last quarter of the rows, those of the gate g, times -2 in place: so are gates prepared, and so their gradients."""
+    gates[..., gates.shape[-2] // 4 * 3 :, :] *= -2
     return gates
 
 
@@ -191,16 +193,12 @@ def _ones(like: Tensor) -> Tensor:
     return like.new_ones(*like.shape[:-2], 1, like.shape[-1])
 
 
-def _turned(prepared: Tensor, columns: slice) -> Tensor:
-    """What gradients of gates are multiplied with to have those of the inputs in these columns."""
-    return _scaled(prepared[:, :, columns].clone(), -2).transpose(1, 2)
-
-
-def _zeros(tensor: Tensor) -> Tensor:
+def _sums(tensor: Tensor, steps: int) -> Tensor:
     """Where gradients are summed, at least in float32; rows begin at cache lines, or adding products takes half as long again."""
     *rows, width = tensor.shape
     dtype = torch.promote_types(tensor.dtype, torch.float32)
-    return torch.zeros(*rows, -(-width // 16) * 16, dtype=dtype, device=tensor.device)[..., :width]
+    make = torch.zeros if steps == 1 else torch.empty  # all but the first step meet every column
+    return make(*rows, -(-width // 16) * 16, dtype=dtype, device=tensor.device)[..., :width]
 
 
 def _lstm(
@@ -233,10 +231,12 @@ class _Lstm(torch.autograd.Function):
     def backward(ctx: Any, dout: Tensor, dh: Tensor, dc: Tensor) -> tuple[Tensor | None, ...]:
         read, first = ctx.needs_input_grad[0], ctx.needs_input_grad[3]
         wide, dx = ctx.wide if read else 0, []
-        turned, dweight = _turned(ctx.weight, slice(1 if read else 1 + ctx.wide, None)), _zeros(ctx.weight)
-        for t in reversed(range(len(ctx.kept))):
+        steps = len(ctx.kept)
+        turned, dweight = ctx.weight[:, :, 1 if read else 1 + ctx.wide :].transpose(1, 2), _sums(ctx.weight, steps)
+        for t in reversed(range(steps)):
             last = t == 0 and not first  # of a state of zeros nobody asks
-            dz, dc, _ = _step_back(ctx.kept[t], turned[:, :wide] if last else turned, dout[t] + dh, dc, dweight)
+            of_x = turned[:, :wide] if last else turned
+            dz, dc, _ = _step_back(ctx.kept[t], of_x, dout[t] + dh, dc, dweight, t == steps - 1)
             dx.append(dz[:, :wide])
             dh = dz[:, wide:]
         _scaled(dweight)
@@ -262,7 +262,7 @@ def _attend(
     joined = values.new_empty(axes * batch, length, 2 * k)
     turned_keys, last, ones = keys.transpose(1, 2), None, _ones(h1)
     if gates is not None:
-        gates = _scaled(gates.clone(), -2)
+        gates = _scaled(gates.clone())
     for t in range(length):
         # The first attentional state is zeros: its columns of the weight are passed over.
         inputs, columns = ([h1, ones], slice(k, None)) if last is None else ([last, h1, ones], slice(None))
@@ -297,19 +297,19 @@ class _Attend(torch.autograd.Function):
         w1, w2, combine, keys, values, mask, squash = ctx.shared
         (out, attention), joined = ctx.saved_tensors, ctx.joined
         axes, k, length, batch = out.shape
-        turned1, turned2, turned_values = _turned(w1, slice(2 * k)), _turned(w2, slice(2 * k)), values.transpose(1, 2)
-        dw1, dw2, dcombine = _zeros(w1), _zeros(w2), _zeros(combine)
+        turned1, turned2, turned_values = (m.transpose(1, 2) for m in (w1[:, :, : 2 * k], w2[:, :, : 2 * k], values))
+        dw1, dw2, dcombine = (_sums(w, length) for w in (w1, w2, combine))
         dgates = []
         dscores = torch.empty_like(attention, dtype=keys.dtype)
         dused = values.new_empty(axes * batch, length, k)
         dlast = dh1 = dh2 = dc1 = dc2 = None
         for t in reversed(range(length)):
-            first, second = ctx.kept[t]
+            (first, second), anew = ctx.kept[t], t == length - 1
             d = dout[:, :, t] if dlast is None else dout[:, :, t] + dlast
             if squash:
                 d = _tanh_backward(d, out[:, :, t])
             of_step = joined[:, t].view(axes, batch, 2 * k)
-            _add_outer(dcombine, d, of_step.transpose(1, 2))
+            _add_outer(dcombine, d, of_step.transpose(1, 2), anew)
             djoined = product(d.transpose(1, 2), combine)
             dcontext = torch.add(djoined[:, :, k:].reshape(axes * batch, k), dcontexts[:, t], out=dused[:, t])
             dweights = torch.bmm(dcontext[:, None], turned_values)[:, 0].to(attention.dtype)
@@ -321,10 +321,10 @@ class _Attend(torch.autograd.Function):
             dscores[:, t] = dscore
             dquery = torch.bmm(dscores[:, t, None], keys).view(axes, batch, k) + djoined[:, :, :k]
             of_h2 = dquery.transpose(1, 2)
-            dz, dc2, _ = _step_back(second, turned2, of_h2.contiguous() if dh2 is None else dh2 + of_h2, dc2, dw2)
+            dz, dc2, _ = _step_back(second, turned2, of_h2.contiguous() if dh2 is None else dh2 + of_h2, dc2, dw2, anew)
             dh2 = dz[:, k:]
             of_h1 = dz[:, :k] if dh1 is None else dz[:, :k] + dh1
-            dz, dc1, of_gates = _step_back(first, turned1 if t else turned1[:, k:], of_h1, dc1, dw1)
+            dz, dc1, of_gates = _step_back(first, turned1 if t else turned1[:, k:], of_h1, dc1, dw1, anew)
             dlast, dh1 = (dz[:, :k], dz[:, k:]) if t else (None, dz)
             dgates.append(of_gates)
         used = attention if mask is None else attention * mask

@@ -6,7 +6,9 @@ Plain: torch's defaults, nn.LSTM and LSTMCell, one axis after the other, losses 
 operations of the model (multiply and add are two) over the best matrix rate that any backend reaches in the same run; the share
 is the floor's time over the time taken in training. Plain and fast take turns, and the fastest round of each counts, since other
 work on the machine only ever makes a round slower. bf16 is null where the processor has no such units (there it is emulated).
-Last line: one JSON object with the same figures, windows a second, three axes counted as one window.
+On a GPU the steps of the fast version are recorded as CUDA graphs (`train.graphs`), and beside the table stand the time of a step
+in bf16, and the share of the bf16 matrix rate at a batch of 4,096. Last line: one JSON object with the same figures, windows a
+second, three axes counted as one window.
 """
 
 import argparse
@@ -26,9 +28,11 @@ from gaitreid.reid.config import CageConfig
 from gaitreid.reid.encode import Batch, Input
 from gaitreid.reid.encoders.cage import Cage
 from gaitreid.reid.encoders.standard import AXES
+from gaitreid.reid.graphs import WARM, Recorded
 
 SHAPES = {"f6_j20": (6, 20), "f20_j14": (20, 14), "f50_j14": (50, 14)}
 BATCH, HIDDEN, RATE, CLIP = 128, 256, 5e-4, 5.0
+LARGE = 4096  # a batch that fills a GPU
 
 
 class PlainAxis(nn.Module):
@@ -119,6 +123,18 @@ def main() -> None:
             f"{row['encode_fast']:9.0f}{row['encode_plain']:8.0f}{row['encode_fast'] / row['encode_plain']:7.2f}"
             f"   {train_operations(length, joints) / 1e6:.0f} in training"
         )
+    if device.type == "cuda":
+        rate = matrix_rate(device, torch.bfloat16)
+        print(f"\nbest matrix rate {rate / 1e9:.0f} GFLOP/s in bf16")
+        for name in result:
+            length, joints = SHAPES[name]
+            taken = {
+                size: best(device, options.seconds / 2, fast(length, joints, device, size, torch.bfloat16))[0]
+                for size in (BATCH, LARGE)
+            }
+            share = train_operations(length, joints) * LARGE / taken[LARGE] / rate
+            result[name] |= {"bf16_step_ms": taken[BATCH] * 1e3, "bf16_floor_share": share}
+            print(f"{name:10}steps in bf16: of {BATCH} {taken[BATCH] * 1e3:.2f} ms, of {LARGE} {share:.0%} of that rate")
     print(json.dumps({name: {k: None if v is None else round(v, 3) for k, v in row.items()} for name, row in result.items()}))
 
 
@@ -139,28 +155,15 @@ def measure(length: int, joints: int, device: torch.device, seconds: float) -> d
         with torch.no_grad():
             plain.features(windows).mean(1)
 
-    skeleton = Skeleton("benchmark", tuple(map(str, range(joints))), ())
-    fast = Cage(Input(skeleton, length), CageConfig(contrastive="paper")).to(device)
-    optimiser = Adam(fast.parameters(), RATE, regularisation=1e-4, clip=CLIP)
-    index = torch.arange(BATCH, device=device)
-    every = torch.ones(BATCH, dtype=torch.bool, device=device)
-    batch = Batch(windows, index, torch.zeros_like(index), windows, every, index)
-
-    def fast_step(precision: torch.dtype = torch.float32) -> None:
-        optimiser.zero_grad()
-        fast.precision = precision
-        loss, _ = fast.loss(batch)
-        loss.backward()
-        optimiser.step()
+    ours = _ours(length, joints, device)
 
     def encode_fast() -> None:
-        fast.precision = torch.float32
         with torch.no_grad():
-            fast.features(windows).mean(1)
+            ours.features(windows).mean(1)
 
-    trained = best(device, seconds, plain_step, fast_step)
+    trained = best(device, seconds, plain_step, fast(length, joints, device, BATCH, torch.float32))
     encoded = best(device, seconds / 2, encode_plain, encode_fast)
-    low = best(device, seconds / 2, lambda: fast_step(torch.bfloat16))[0] if has_bf16(device) else None
+    low = best(device, seconds / 2, fast(length, joints, device, BATCH, torch.bfloat16))[0] if has_bf16(device) else None
     return {
         "plain": BATCH / trained[0],
         "fast": BATCH / trained[1],
@@ -168,6 +171,34 @@ def measure(length: int, joints: int, device: torch.device, seconds: float) -> d
         "encode_plain": BATCH / encoded[0],
         "encode_fast": BATCH / encoded[1],
     }
+
+
+def fast(length: int, joints: int, device: torch.device, size: int, precision: torch.dtype) -> Callable[[], object]:
+    """A training step of ours on one batch."""
+    torch.manual_seed(0)
+    windows = torch.randn(size, length, joints, AXES, device=device)
+    encoder = _ours(length, joints, device)
+    encoder.precision = precision
+    optimiser = Adam(encoder.parameters(), RATE, regularisation=1e-4, clip=CLIP)
+    every = torch.ones(size, dtype=torch.bool, device=device)
+
+    def step(index: Tensor) -> dict[str, Tensor]:
+        optimiser.zero_grad()
+        loss, parts = encoder.loss(Batch(windows, index, torch.zeros_like(index), windows, every, index))
+        loss.backward()
+        optimiser.step()
+        return parts
+
+    take = Recorded(step) if device.type == "cuda" else step
+    index = torch.arange(size, device=device)
+    for _ in range(WARM + 1 if device.type == "cuda" else 0):
+        take(index)
+    return partial(take, index)
+
+
+def _ours(length: int, joints: int, device: torch.device) -> Cage:
+    skeleton = Skeleton("benchmark", tuple(map(str, range(joints))), ())
+    return Cage(Input(skeleton, length), CageConfig(contrastive="paper")).to(device)
 
 
 def best(device: torch.device, seconds: float, *steps: Callable[[], object]) -> list[float]:
@@ -188,11 +219,11 @@ def best(device: torch.device, seconds: float, *steps: Callable[[], object]) -> 
     return result
 
 
-def matrix_rate(device: torch.device) -> float:
-    """Best floating-point operations a second over shapes, layouts and backends, float32."""
+def matrix_rate(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
+    """Best floating-point operations a second over shapes, layouts and backends."""
     found = 0.0
-    for m, k, n in ((1024, 512, 128), (1024, 512, 2560), (2048, 2048, 2048)):
-        a, b = torch.randn(m, k, device=device), torch.randn(k, n, device=device)
+    for m, k, n in ((1024, 512, 128), (1024, 512, 2560), (2048, 2048, 2048), *([(8192,) * 3] if device.type == "cuda" else [])):
+        a, b = torch.randn(m, k, device=device, dtype=dtype), torch.randn(k, n, device=device, dtype=dtype)
         kinds = [partial(torch.mm, a, b), partial(torch.mm, a, b.T.contiguous().T)]
         if device.type == "cpu":  # oneDNN's product
             kinds.append(partial(torch.ops.mkldnn._linear_pointwise, a, b.T.contiguous(), None, "none", [], ""))
