@@ -17,21 +17,24 @@ class Recorded:
     Args:
         step: trains on the windows of these numbers (B,), and returns what it measured. What it reads and writes stays where it
             is between steps, no shape hangs on what the windows hold, and it never waits for the host; none of this is checked.
+        device: the GPU.
         generator: that it draws from, beside torch's own.
     """
 
-    def __init__(self, step: Callable[[Tensor], dict[str, Tensor]], generator: torch.Generator | None = None) -> None:
-        self._step, self._generator = step, generator
+    def __init__(
+        self, step: Callable[[Tensor], dict[str, Tensor]], device: torch.device, generator: torch.Generator | None = None
+    ) -> None:
+        self._step, self._device, self._generator = step, device, generator
         self._warm: Counter[int] = Counter()
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, dict[str, Tensor]]] = {}
-        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def __call__(self, index: Tensor) -> dict[str, Tensor]:
         """One step; what it returns holds until the next."""
         size = len(index)
         if size not in self._graphs and self._warm[size] == WARM:
             self._graphs[size] = self._record(index)  # which runs nothing
-        current = torch.cuda.current_stream()
+        current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
             if size in self._graphs:

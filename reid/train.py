@@ -122,7 +122,7 @@ def train(
 
     take: Callable[[Tensor], dict[str, Tensor]] = step
     if config.graphs and device.type == "cuda" and getattr(encoder, "steady", False) and not distributed.is_initialized():
-        take = Recorded(step, generator)
+        take = Recorded(step, device, generator)
     for epoch in range(done + 1, config.epochs + 1):
         generator.manual_seed(seed * 1_000_003 + epoch)
         torch.manual_seed(seed * 1_000_003 + epoch)  # dropout draws from torch's own

@@ -189,7 +189,7 @@ def fast(length: int, joints: int, device: torch.device, size: int, precision: t
         optimiser.step()
         return parts
 
-    take = Recorded(step) if device.type == "cuda" else step
+    take = Recorded(step, device) if device.type == "cuda" else step
     index = torch.arange(size, device=device)
     for _ in range(WARM + 1 if device.type == "cuda" else 0):
         take(index)

@@ -133,6 +133,9 @@ def gpu(monkeypatch):
         gpu.recording, recorded.recorded = False, gpu.places[-1]
 
     class Stream:
+        def __init__(self, device):
+            assert device == CPU
+
         def wait_stream(self, other):
             pass
 
@@ -146,7 +149,7 @@ def gpu(monkeypatch):
 
 def test_every_batch_is_trained_on_once_and_in_turn(gpu):
     generator = torch.Generator()
-    recorded = Recorded(gpu.step, generator)
+    recorded = Recorded(gpu.step, CPU, generator)
     asked = [list(range(k, k + size)) for k, size in enumerate([4, 4, 3, 4, 4, 3, 3, 4, 3, 4, 3])]
     told = [float(recorded(torch.tensor(rows))["loss"]) for rows in asked]
     assert gpu.trained == asked
