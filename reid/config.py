@@ -73,18 +73,23 @@ class SupervisedConfig:
         hidden: units of an LSTM layer.
         layers: LSTM layers; null is one for `lstm`, two for `lstm-multi`.
         dropout: of PoseGait's last layer.
+        centre_weight: of PoseGait's centre loss beside the cross-entropy; its paper has one, what weight we do not know (0.003 to
+            0.01 is usual).
         standardize: whether coordinates are first brought to zero mean and unit deviation over the training frames.
     """
 
     hidden: int = 256
     layers: int | None = None
     dropout: float = 0.5
+    centre_weight: float = 0.0
     standardize: bool = True
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.hidden < 1 or (self.layers is not None and self.layers < 1) or not 0 <= self.dropout < 1:
             raise UsageError("supervised.hidden and supervised.layers must be 1 or more, supervised.dropout in [0, 1)")
+        if self.centre_weight < 0:
+            raise UsageError("supervised.centre_weight must be 0 or more")
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,14 @@ class _Supervised(nn.Module):
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Encoder`."""
-        each = cross_entropy(self.classify(batch.windows), batch.subject, ignore_index=-1, reduction="sum")
-        total = each / (batch.subject >= 0).sum().clamp_min(1)
+        total = _cross_entropy(self.classify(batch.windows), batch.subject)
         return total, {"loss": total.detach()}
+
+
+def _cross_entropy(logits: Tensor, subject: Tensor) -> Tensor:
+    """Mean over the windows of known subject."""
+    each = cross_entropy(logits, subject, ignore_index=-1, reduction="sum")
+    return each / (subject >= 0).sum().clamp_min(1)
 
 
 class Lstm(_Supervised):
@@ -78,7 +83,9 @@ class LstmMulti(Lstm):
 class PoseGait(_Supervised):
     """PoseGait (Liao et al., Pattern Recognition 2020): 81 hand-made features a frame of 14 joints, and a CNN over them in time.
 
-    Layers as in the released code, but padded in time, since six frames would not survive it; without its centre loss.
+    Layers as in the released code, but padded in time, since six frames would not survive it. Its centre loss draws the vectors
+    of a person to a centre that is learnt beside them: half the mean squared distance (Wen et al., ECCV 2016, eq. 2, whose
+    centres move by running means instead).
     """
 
     weights: Tensor
@@ -97,6 +104,8 @@ class PoseGait(_Supervised):
         self.dense = nn.Linear(128 * height * width, POSEGAIT_WIDTH)
         self.dropout = nn.Dropout(config.dropout)
         self.classes = nn.Linear(POSEGAIT_WIDTH, len(takes.subjects))
+        self.centre_weight = config.centre_weight
+        self.centres = nn.Parameter(torch.zeros(len(takes.subjects), POSEGAIT_WIDTH)) if config.centre_weight else None
 
     def features(self, windows: Tensor) -> Tensor:
         """One vector a window: (B, 1, 512)."""
@@ -110,7 +119,22 @@ class PoseGait(_Supervised):
 
     def classify(self, windows: Tensor) -> Tensor:
         """See base."""
-        logits: Tensor = self.classes(torch.relu(self.features(windows)[:, 0]))
+        return self._classify(self.features(windows)[:, 0])
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Encoder`: cross-entropy and, where it weighs anything, the centre loss."""
+        vectors = self.features(batch.windows)[:, 0]
+        total = _cross_entropy(self._classify(vectors), batch.subject)
+        parts = {}
+        if self.centres is not None:
+            known = batch.subject >= 0
+            apart = (vectors - self.centres[batch.subject.clamp_min(0)]).square().sum(dim=1)
+            parts["centre"] = 0.5 * (apart * known).sum() / known.sum().clamp_min(1)
+            total = total + self.centre_weight * parts["centre"]
+        return total, {"loss": total.detach(), **{name: part.detach() for name, part in parts.items()}}
+
+    def _classify(self, vectors: Tensor) -> Tensor:
+        logits: Tensor = self.classes(torch.relu(vectors))
         return logits
 
 

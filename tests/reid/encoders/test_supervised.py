@@ -64,3 +64,26 @@ def test_posegait_takes_any_skeleton_and_length(length):
     model = PoseGait(Input(KINECT20, length, "gait", WHO)).eval()
     assert model.features(torch.randn(2, length, 20, 3)).shape == (2, 1, 512)
     assert model.classify(torch.randn(2, length, 20, 3)).shape == (2, 3)
+
+
+def test_posegaits_centre_loss_by_hand():
+    torch.manual_seed(0)
+    plain = PoseGait(Input(KINECT20, 6, "gait", WHO)).eval()
+    torch.manual_seed(0)
+    model = PoseGait(Input(KINECT20, 6, "gait", WHO), SupervisedConfig(centre_weight=0.25)).eval()
+    centres = model.centres
+    assert centres is not None
+    with torch.no_grad():
+        centres.copy_(torch.randn(3, 512))
+    windows, who = torch.randn(4, 6, 20, 3), [0, 2, 2, -1]
+    made = batch(windows, subject=torch.tensor(who))
+    total, parts = model.loss(made)
+    vectors = model.features(windows)[:, 0]
+    by_hand = sum(float((v - centres[k]).detach().square().sum()) / 2 for v, k in zip(vectors, who, strict=True) if k >= 0) / 3
+    assert float(parts["centre"]) == pytest.approx(by_hand, rel=1e-5)
+    assert float(total.detach()) == pytest.approx(float(plain.loss(made)[0].detach()) + 0.25 * by_hand, rel=1e-5)
+    assert "centre" not in plain.loss(made)[1]
+    total.backward()
+    assert centres.grad is not None
+    assert not centres.grad[1].any()  # nobody of the batch
+    torch.testing.assert_close(centres.grad[0], 0.25 * (centres[0] - vectors[0]).detach() / 3)
