@@ -12,6 +12,6 @@ CODE = {
     "sequences": 1,
     "walks": 3,
     "model": 1,  # everything that is trained
-    "embeddings": 1,
-    "ranking": 1,
+    "embeddings": 2,
+    "ranking": 2,
 }

@@ -15,8 +15,8 @@ from gaitreid.reid.records import Embeddings, Ranking
 from gaitreid.reid.rerank import EXPANSION, Reranking
 
 THREADS = min(4, os.cpu_count() or 1)
-SATURATION = 20.0  # of a distance whose mean over pairs is 1, as `fuse` makes it
-NEITHER = float(np.log1p(SATURATION))  # what such a distance counts for that speaks neither for nor against
+NEAR = 0.15  # a distance of this counts for half of the most that one can, in units of the mean over pairs, as `fuse` makes them
+NEITHER = 1 / (1 + NEAR**2)  # what the mean distance counts for, which speaks neither for nor against
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,7 @@ class Comparison:
         if self.config.metric == "cosine":
             return 2.0
         farthest = float(2 * np.sqrt((self.vectors**2).sum(axis=1).max(initial=0.0)))
-        return max(float(np.log1p(SATURATION * farthest)), NEITHER) if self.config.metric == "robust" else farthest
+        return 1.0 if self.config.metric == "robust" else farthest
 
 
 def compare(embeddings: Embeddings, probe_tracks: IntArray, gallery_tracks: IntArray, config: MatchConfig) -> Comparison:
@@ -212,12 +212,13 @@ def divided(vectors: Any, parts: int, context: int) -> tuple[Any, Any]:
 
 
 def saturated(distance: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a part's Euclidean distance counts for `robust`: log(1 + 20 d), so that a part that differs much differs little more.
+    """What a part's Euclidean distance counts for `robust`: d^2 / (d^2 + 0.15^2) (Geman and McClure, 1987).
 
     A coat changes the trunk of everybody in the gallery by more than people differ in it; of a sum of distances it would take
-    all, of a sum of logarithms it leaves the order to the legs.
+    all. Here parts that differ are all about as far, by whatever they differ, and the order is left to those that are alike.
     """
-    return np.asarray(np.log1p(np.float32(SATURATION) * distance), dtype=np.float32)
+    square = distance * distance
+    return np.asarray(square / (square + np.float32(NEAR**2)), dtype=np.float32)
 
 
 def like_with_like(

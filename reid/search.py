@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitreid.pose.arrays import FloatArray, IntArray
-from gaitreid.reid.compare import NEITHER, SATURATION, THREADS, like_with_like, saturated
+from gaitreid.reid.compare import NEAR, NEITHER, THREADS, like_with_like, saturated
 
 CHUNK = 2**15  # gallery vectors at a time
 Metric = Literal["cosine", "euclidean", "robust"]
@@ -99,7 +99,7 @@ def _torch(
             distance = -(block @ against.mT).mean(0)
         else:
             apart = torch.cdist(block[..., :wide], against[..., :wide])
-            apart = apart if metric == "euclidean" else (SATURATION * apart).log1p_()
+            apart = apart if metric == "euclidean" else 1 - NEAR**2 / (apart**2 + NEAR**2)
             if context:
                 known = block[..., :wide].any(2)[:, :, None] & against[..., :wide].any(2)[:, None]
                 alike = known * (-(torch.cdist(block[..., wide:], against[..., wide:]) ** 2)).exp()

@@ -67,7 +67,7 @@ class GeiParts(Gei):
     """The image in parts, trunk with head, and legs below the knee, of somebody who walks to the right; nothing is learnt.
 
     What is worn and carried changes the trunk, the pace changes the legs, seldom both: `match --metric robust` compares them one
-    by one. Between them hangs the coat. The legs, which clothes hide least, count twice; every frame's are centred by
+    by one. Between them hangs the coat. Both count twice, beside a skeleton that counts once. Every frame's legs are centred by
     themselves, since a bag or a coat moves the middle of the body. Two by two pixels are one. Each, inside in a share p of
     the frames, becomes the roots of p and of 1 - p: so every part has the same length, and the distance of two is Hellinger's.
 
@@ -75,7 +75,7 @@ class GeiParts(Gei):
     legs at which pace (`paced`).
     """
 
-    parts = 3
+    parts = 4
     context = 2
     width = (TRUNK.stop - TRUNK.start) * SILHOUETTE_WIDTH // 2 + context  # numbers of a part
 
@@ -83,7 +83,7 @@ class GeiParts(Gei):
         super().__init__(subjects, replace(config or GeiConfig(), rows="all"))
 
     def trunk(self, clips: Clips) -> Tensor:
-        """See `WalkEncoder`: (B, 3 x width), the legs' filled up with zeros."""
+        """See `WalkEncoder`: (B, 4 x width), the legs' filled up with zeros."""
         clips = facing_right(clips)
         centred = replace(clips, silhouettes=legs_centred(clips.silhouettes))
         trunk, legs = (_roots(super(GeiParts, self).trunk(of), rows) for of, rows in ((clips, TRUNK), (centred, SHINS)))
@@ -91,7 +91,7 @@ class GeiParts(Gei):
         view = viewed(clips)
         seen = torch.stack([view / VIEW, paced(clips, view) / PACE], dim=1).nan_to_num(0.0).to(trunk)
         legs, trunk = torch.cat([legs, seen], dim=1), torch.cat([trunk, seen * seen.new_tensor([1.0, 0.0])], dim=1)
-        return torch.cat([trunk, legs, legs], dim=1)
+        return torch.cat([trunk, trunk, legs, legs], dim=1)
 
 
 class GeiLda(Gei):

@@ -5,12 +5,12 @@
 Form (a): everybody is in the gallery, and nobody's label was learnt from. `default` is what `gaitreid match` does; beside it its
 parts, hand-made features by 1-nearest-neighbour (bone lengths, joint mean and deviation, energy images, their lower half and
 lowest 28 rows), CAGE as its paper has it, learnt from the same videos without labels (mean over the seeds), and `chosen by
-folds`: for each person in turn how often shins, trunk and skeleton count, and whether view and pace do, is chosen on all
-others (mean Rank-1 over the probes, or over d3 and d2), so that nothing is chosen on whom it is reported on.
+folds`: for each person in turn how parts saturate, how often shins, trunk and skeleton count, and whether view and pace do, is
+chosen on all others (mean Rank-1 over the probes, or over d3 and d2), so that nothing is chosen on whom it is reported on.
 
-Form (b): half of the people, drawn --splits times, may be learnt from, and the others are gallery and probes. `weighted by
-labels` learns from the first half how much each part of `default` counts, for each probe condition (logistic regression over
-pairs); the other rows learn nothing.
+Form (b): half of the people, drawn --splits times, may be learnt from, and the others are gallery and probes. `chosen by
+labels` takes the variant that does best among the first half; `weighted by labels` learns from it how much each part of
+`default` counts, for each probe condition (logistic regression over pairs); the other rows learn nothing.
 
 Intervals are by bootstrap over people. The last line is a JSON object with the same figures.
 """
@@ -32,7 +32,7 @@ from gaitreid.pipeline.jobs import cores
 from gaitreid.pipeline.session import Session
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.records import SILHOUETTE_HEIGHT, Track3D
-from gaitreid.reid.compare import NEITHER, compare, divided, saturated
+from gaitreid.reid.compare import compare, divided, saturated
 from gaitreid.reid.config import MatchConfig
 from gaitreid.reid.fuse import fuse
 from gaitreid.reid.handmade import bone_lengths, joint_statistics
@@ -42,7 +42,13 @@ from gaitreid.reid.records import Embeddings, Sequences
 Array = np.ndarray[Any, Any]
 PATTERN = r"person(?P<subject>\d+)_walking_(?P<condition>d\d)"
 PROBES = ("d3", "d2", "d4")
-PARTS = ("skeleton", "trunk", "shins")
+PARTS = {"skeleton": 0, "trunk": 1, "shins": 3}  # places of those that `default` has; 2 and 4 are 1 and 3 again
+SATURATIONS: dict[str, Callable[[Array], Array]] = {
+    "as default": saturated,
+    "steeper": lambda d: d**2 / (d**2 + 0.05**2),
+    "flatter": lambda d: d**2 / (d**2 + 0.3**2),
+    "logarithm": lambda d: np.log1p(20 * d),
+}
 
 
 def main() -> None:
@@ -61,7 +67,8 @@ def main() -> None:
     rows = Rows(of.subject, of.condition)
     distance = {"default": _distances(of, of, "robust")} | ours(session, of) | handmade(session, of)
     cages = [cage(options, seed, of) for seed in range(options.seeds)]
-    result = {"a": form_a(rows, distance, cages, parts(of)), "b": form_b(rows, distance, cages, parts(of), options.splits)}
+    every = variants(of)
+    result = {"a": form_a(rows, distance, cages, every), "b": form_b(rows, distance, cages, every, parts(of), options.splits)}
     for form, table in result.items():
         print(f"\nform ({form}), {len(np.unique(rows.subject))} people{'':18}" + "".join(f"{f'd1->{p}':>26}" for p in PROBES))
         for name, row in table.items():
@@ -93,17 +100,16 @@ class Rows:
         return float(np.mean([self.hits(distance, probe, people)[1].mean() for probe in conditions]))
 
 
-def form_a(rows: Rows, distance: dict[str, Array], cages: list[Array], part: dict[str, Array]) -> dict[str, Any]:
+def form_a(rows: Rows, distance: dict[str, Array], cages: list[Array], every: list[Array]) -> dict[str, Any]:
     """Everybody in the gallery."""
     table = {name: {p: _figure(rows, [rows.hits(d, p)]) for p in PROBES} for name, d in distance.items()}
     if cages:
         table["CAGE, mean of the seeds"] = {p: _figure(rows, [rows.hits(d, p) for d in cages]) for p in PROBES}
-    variants = [variant(part, *how) for how in itertools.product((1, 2), (0, 1), (1, 2, 3), (False, True), (False, True))]
     for title, conditions in (("chosen by folds", PROBES), ("chosen by folds on d3 and d2", ("d3", "d2"))):
         own: dict[str, list[tuple[Array, Array]]] = {p: [] for p in PROBES}
         for person in rows.people:
             others = rows.people[rows.people != person]
-            best = variants[int(np.argmax([rows.mean(d, others, conditions) for d in variants]))]
+            best = chosen(rows, every, others, conditions)
             for p in PROBES:
                 probes, hit = rows.hits(best, p)
                 mine = rows.subject[probes] == person
@@ -112,7 +118,9 @@ def form_a(rows: Rows, distance: dict[str, Array], cages: list[Array], part: dic
     return table
 
 
-def form_b(rows: Rows, distance: dict[str, Array], cages: list[Array], part: dict[str, Array], splits: int) -> dict[str, Any]:
+def form_b(
+    rows: Rows, distance: dict[str, Array], cages: list[Array], every: list[Array], part: dict[str, Array], splits: int
+) -> dict[str, Any]:
     """Half of the people are gallery and probes; the labels of the others may be learnt from."""
     halves = []
     for seed in range(splits):
@@ -129,8 +137,15 @@ def form_b(rows: Rows, distance: dict[str, Array], cages: list[Array], part: dic
     table = {name: by(fixed(d)) for name, d in distance.items()}
     if cages:
         table["CAGE, mean of the seeds"] = by(fixed(*cages))
+    best = {id(learnt): chosen(rows, every, learnt, PROBES) for learnt, _ in halves}
+    table["chosen by labels"] = by(lambda learnt, _: [best[id(learnt)]])
     table["default, weighted by labels"] = by(lambda learnt, p: [weighted(rows, part, learnt, p)])
     return table
+
+
+def chosen(rows: Rows, every: list[Array], people: Array, conditions: Sequence[str]) -> Array:
+    """Of several distances that which does best among some people."""
+    return every[int(np.argmax([rows.mean(d, people, conditions) for d in every]))]
 
 
 def weighted(rows: Rows, part: dict[str, Array], learnt: Array, probe: str) -> Array:
@@ -146,19 +161,27 @@ def weighted(rows: Rows, part: dict[str, Array], learnt: Array, probe: str) -> A
     return np.asarray(sum(w * d for w, d in zip(weights, part.values(), strict=True)))
 
 
-def parts(of: Embeddings) -> dict[str, Array]:
+def parts(of: Embeddings, saturation: Callable[[Array], Array] = saturated) -> dict[str, Array]:
     """What each part of `default` says, all pairs: with and without view and pace."""
     shape, seen = divided(of.vector.astype(np.float64), of.parts, of.context)
+    neither = float(saturation(np.ones(1))[0])
     found = {}
-    for name, k in zip(PARTS, range(len(PARTS)), strict=True):
-        apart = saturated(np.linalg.norm(shape[:, None, k] - shape[None, :, k], axis=-1))
+    for name, k in PARTS.items():
+        apart = saturation(np.linalg.norm(shape[:, None, k] - shape[None, :, k], axis=-1))
         square = (seen[:, None, k] - seen[None, :, k]) ** 2
         for kind, counted in (("", ()), (", view", (0,)), (", pace", (1,)), (", view and pace", (0, 1))):
             alike = np.exp(-square[..., list(counted)].sum(axis=-1))
-            found[name + kind] = NEITHER + alike * (apart - NEITHER)
+            found[name + kind] = neither + alike * (apart - neither)
             if name == "skeleton":
                 break
     return found
+
+
+def variants(of: Embeddings) -> list[Array]:
+    """Distances by every combination of choices."""
+    found = [parts(of, saturation) for saturation in SATURATIONS.values()]
+    choices = list(itertools.product((1, 2), (0, 1, 2), (1, 2, 3), (False, True), (False, True)))
+    return [variant(part, *how) for part in found for how in choices]
 
 
 def variant(part: dict[str, Array], skeleton: int, trunk: int, shins: int, view: bool, pace: bool) -> Array:

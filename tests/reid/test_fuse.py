@@ -71,14 +71,15 @@ def test_embeddings_of_parts_keep_the_distances_of_their_parts() -> None:
 
 
 def test_one_part_that_differs_much_decides_little() -> None:
-    """The robust distance: the mean over all parts of log(1 + 20 d), d between directions and over its mean."""
+    """The robust distance: the mean over all parts of d^2 / (d^2 + 0.15^2), d between directions and over its mean."""
     one, two = parted(casia(subjects=3, seed=0), 4), parted(casia(subjects=3, seed=1), 1)
     every = []
     for of in (one, two):
         for part in np.split(of.vector.astype(float), of.parts, axis=1):
             unit = part / np.linalg.norm(part, axis=1, keepdims=True)
             apart = np.linalg.norm(unit[:, None] - unit[None], axis=2)
-            every.append(np.log(1 + 20 * apart / apart[~np.eye(len(apart), dtype=bool)].mean()))
+            square = (apart / apart[~np.eye(len(apart), dtype=bool)].mean()) ** 2
+            every.append(square / (square + 0.15**2))
     fused = fuse([one, two], "robust")
     assert fused.parts == 5
     found = distances(fused, MatchConfig(metric="robust", exclude="nothing"))
@@ -101,9 +102,10 @@ def test_like_is_compared_with_like() -> None:
     plain = fuse([one, two], "robust")
     width = plain.vector.shape[1] // 3
     parts = plain.vector.astype(float).reshape(len(seen), 3, width)
-    apart = np.log(1 + 20 * np.linalg.norm(parts[:, None] - parts[None], axis=3))
+    square = ((parts[:, None] - parts[None]) ** 2).sum(axis=3)
+    apart = square / (square + 0.15**2)
     square = ((seen[:, None] - seen[None]) ** 2).sum(axis=3)
-    neither = np.log(21)
+    neither = 1 / (1 + 0.15**2)
     apart[..., 1:] = neither + np.exp(-square) * (apart[..., 1:] - neither)
     off = ~np.eye(len(seen), dtype=bool)
     robust = MatchConfig(metric="robust", exclude="nothing")
