@@ -255,7 +255,7 @@ def match(
         str | None,
         typer.Option(
             "--metric",
-            help="cosine, euclidean, robust (saturates part by part), or lmnn, itml (learnt from the gallery's labels).",
+            help="cosine, euclidean, robust or alike (saturate part by part), or lmnn, itml (learnt from the gallery's labels).",
         ),
     ] = None,
     exclude: Annotated[

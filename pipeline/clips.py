@@ -92,7 +92,7 @@ class Recogniser:
         self.beside: Beside | None = None
         if name == shipped.BOTH:
             self.beside, self.cohort = shipped.beside()
-            self.parts, self.context, self.metric = self.beside.parts, self.beside.context, shipped.METRIC
+            self.parts, self.context, self.metric = self.beside.parts, self.beside.context, shipped.OPEN
             self.weights = digest([self.weights, sha256(folder / shipped.COHORT)])
 
     def vector(self, track: Track2D, masks: Silhouettes | None = None, width: float = 0.0) -> tuple[FloatArray, int]:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from gaitreid.reid.beside import Beside
 
 NAME = "shipped"
-BESIDE = ("gei-parts",)  # what is fused with it where videos have silhouettes, and by which distance
-METRIC: Metric = "robust"
+BESIDE = ("gei-parts",)  # what is fused with it where videos have silhouettes
+METRIC: Metric = "alike"  # by which distance, for ranks
+OPEN: Metric = "robust"  # and for galleries, which strangers meet too
 BOTH = "+".join((NAME, *BESIDE))
 COHORT = "cohort.safetensors"
 

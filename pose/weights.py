@@ -116,8 +116,8 @@ _WEIGHTS = (
         "gaitreid",
         "MIT",
         "rendered walkers (reid/shipped/README.md)",
-        "23d686b73f6a33ef68778f26be76a6e47e3f73dbb04cecf57991c5fa626639ce",
-        0.36,
+        "d4137c66b72cc5b5cb86296662925772611409a76caba2578c245b6ed39a0dc2",
+        0.29,
     ),
     Weight(
         "shipped-lifter",

@@ -11,6 +11,8 @@ from gaitreid.reid.compare import Against, directions, divided
 from gaitreid.reid.encoders.gei import GeiParts
 from gaitreid.reid.walks import Clips
 
+IMAGES = [0, 2, 3]  # parts of `GeiParts`: for `robust` the trunk counts once, the legs twice
+
 
 @dataclass(frozen=True, eq=False)
 class Beside:
@@ -28,7 +30,7 @@ class Beside:
     @property
     def parts(self) -> int:
         """P, with the skeleton's."""
-        return 1 + self.encoder.parts
+        return 1 + len(IMAGES)
 
     @property
     def context(self) -> int:
@@ -38,7 +40,7 @@ class Beside:
     @torch.no_grad()
     def images(self, clips: Clips) -> NDArray[np.float32]:
         """Of one walk, whole (B is 1): (P - 1, D + C)."""
-        found: NDArray[np.float32] = self.encoder.vectors(clips)[0].view(self.encoder.parts, -1).cpu().numpy()
+        found: NDArray[np.float32] = self.encoder.vectors(clips)[0].view(self.encoder.parts, -1)[IMAGES].cpu().numpy()
         return found
 
     def join(self, skeleton: FloatArray, images: FloatArray | None) -> NDArray[np.float32]:
@@ -49,7 +51,7 @@ class Beside:
             images: (P - 1, D + C), or none: then their parts are zeros, which say nothing.
         """
         if images is None:
-            images = np.zeros((self.encoder.parts, self.encoder.width), dtype=np.float32)
+            images = np.zeros((len(IMAGES), self.encoder.width), dtype=np.float32)
         shape, seen = divided(images, 1, self.context)
         body = np.pad(skeleton, (0, shape.shape[2] - len(skeleton)))
         both = directions(np.concatenate([body[None], shape[:, 0]])) / self.scales[:, None]

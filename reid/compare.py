@@ -15,8 +15,9 @@ from gaitreid.reid.records import Embeddings, Ranking
 from gaitreid.reid.rerank import EXPANSION, Reranking
 
 THREADS = min(4, os.cpu_count() or 1)
-NEAR = 0.15  # a distance of this counts for half of the most that one can, in units of the mean over pairs, as `fuse` makes them
-NEITHER = 1 / (1 + NEAR**2)  # what the mean distance counts for, which speaks neither for nor against
+SATURATING = ("robust", "alike")  # metrics that compare part by part
+SATURATION = 20.0  # of `robust`; distances are in units of their mean over pairs, as `fuse` makes them
+NEAR = 0.15  # of `alike`: a distance that counts half of the most that one can
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,7 @@ class Comparison:
     @property
     def context(self) -> int:
         """Numbers of context in each part of `vectors`."""
-        return self.embeddings.context if self.config.metric == "robust" else 0
+        return self.embeddings.context if self.config.metric in SATURATING else 0
 
     @cached_property
     def limit(self) -> float:
@@ -130,7 +131,9 @@ class Comparison:
         if self.config.metric == "cosine":
             return 2.0
         farthest = float(2 * np.sqrt((self.vectors**2).sum(axis=1).max(initial=0.0)))
-        return 1.0 if self.config.metric == "robust" else farthest
+        if self.config.metric in SATURATING:
+            return float(saturated(np.array([max(farthest, 1.0)], dtype=np.float32), self.config.metric)[0])
+        return farthest
 
 
 def compare(embeddings: Embeddings, probe_tracks: IntArray, gallery_tracks: IntArray, config: MatchConfig) -> Comparison:
@@ -211,22 +214,31 @@ def divided(vectors: Any, parts: int, context: int) -> tuple[Any, Any]:
     return split[:, :, :size], split[:, :, size:]
 
 
-def saturated(distance: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a part's Euclidean distance counts for `robust`: d^2 / (d^2 + 0.15^2) (Geman and McClure, 1987).
+def saturated(distance: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
+    """What a part's Euclidean distance d counts: log(1 + 20 d) for `robust`, d^2 / (d^2 + 0.15^2) for `alike`.
 
     A coat changes the trunk of everybody in the gallery by more than people differ in it; of a sum of distances it would take
-    all. Here parts that differ are all about as far, by whatever they differ, and the order is left to those that are alike.
+    all. A sum of logarithms leaves the order to the other parts. So does Geman and McClure's estimator (1987), for which parts
+    that differ are all about as far, by whatever they differ: those that are alike decide. That finds who of a gallery it is
+    more often; whether it is anybody of it the logarithms tell better, since a stranger, too, is often like somebody in one part.
     """
-    square = distance * distance
-    return np.asarray(square / (square + np.float32(NEAR**2)), dtype=np.float32)
+    if metric == "alike":
+        square = distance * distance
+        return np.asarray(square / (square + np.float32(NEAR**2)), dtype=np.float32)
+    return np.asarray(np.log1p(np.float32(SATURATION) * distance), dtype=np.float32)
+
+
+def neither(metric: str) -> float:
+    """What the mean distance counts, which speaks neither for nor against."""
+    return float(saturated(np.ones(1, dtype=np.float32), metric)[0])
 
 
 def like_with_like(
-    distance: NDArray[np.float32], apart: NDArray[np.floating[Any]], known: NDArray[np.bool_]
+    distance: NDArray[np.float32], apart: NDArray[np.floating[Any]], known: NDArray[np.bool_], metric: str
 ) -> NDArray[np.float32]:
     """What saturated distances of parts count, by the squares of how far apart they were seen and by whether both were."""
     alike = known * np.exp(-apart)
-    return np.asarray(alike * distance + (1 - alike) * NEITHER, dtype=np.float32)
+    return np.asarray(alike * distance + (1 - alike) * neither(metric), dtype=np.float32)
 
 
 class Against:
@@ -237,7 +249,7 @@ class Against:
     Args:
         gallery: for the cosine `directions`.
         parts: stretches of equal length that a vector has, such as the strips of a body (GaitGL, GaitTAKE).
-        context: numbers at the end of each part that say how a walk was seen (`robust` only). Where those of a probe and a
+        context: numbers at the end of each part that say how a walk was seen (`robust`, `alike`). Where those of a probe and a
             gallery item are c apart, the part counts by exp(-c^2), and for the rest what tells nothing: a part that was seen
             from elsewhere, or at another pace, is no reason to prefer anybody. Nor is one that is all zeros: it was not seen.
     """
@@ -262,11 +274,11 @@ class Against:
             product = np.column_stack([-2 * p, np.ones(len(p))]) @ g.T
             product += (p**2).sum(1)[:, None]
             distance = np.asarray(np.sqrt(np.maximum(product, 0, out=product), out=product), dtype=np.float32)
-            if self.metric == "robust":
-                distance = saturated(distance)
+            if self.metric in SATURATING:
+                distance = saturated(distance, self.metric)
             if self.context:
                 known = p.any(axis=1)[:, None] & g[:, :-1].any(axis=1)
-                distance = like_with_like(distance, _squares(seen[:, part], self.seen[:, part]), known)
+                distance = like_with_like(distance, _squares(seen[:, part], self.seen[:, part]), known, self.metric)
             total = distance if total is None else total + distance
         assert total is not None
         return total / np.float32(self.parts) if self.parts > 1 else total

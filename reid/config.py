@@ -389,7 +389,8 @@ class MatchConfig:
     """How probes are compared with the gallery.
 
     Attributes:
-        metric: distance between vectors, or the mean of its parts' distances; robust is Euclidean and saturates part by part;
+        metric: distance between vectors, or the mean of its parts' distances; robust and alike are Euclidean and saturate part
+            by part (alike the more: for rank lists; robust where strangers are to be told, too);
             lmnn and itml are Euclidean after a linear map that is learnt from the labels of the gallery.
         exclude: gallery items that a probe is not compared with.
         unit: what is ranked: whole tracks, or single windows.
@@ -398,7 +399,7 @@ class MatchConfig:
         block: pairs of a probe and a gallery item at a time; memory grows with it.
     """
 
-    metric: Literal["euclidean", "cosine", "robust", "lmnn", "itml"] = "cosine"
+    metric: Literal["euclidean", "cosine", "robust", "alike", "lmnn", "itml"] = "cosine"
     exclude: Exclude = "same-recording"
     unit: Literal["track", "window"] = "track"
     top: int = 10
@@ -418,7 +419,7 @@ class MatchConfig:
         return self.plain != self.metric
 
     @property
-    def plain(self) -> Literal["euclidean", "cosine", "robust"]:
+    def plain(self) -> Literal["euclidean", "cosine", "robust", "alike"]:
         """The metric, or the one that a learnt one is after its map."""
         return "euclidean" if self.metric == "lmnn" or self.metric == "itml" else self.metric
 

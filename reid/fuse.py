@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gaitreid.pose.arrays import FloatArray, IntArray, specs, take
 from gaitreid.pose.errors import UsageError
-from gaitreid.reid.compare import Against, directions, divided
+from gaitreid.reid.compare import SATURATING, Against, directions, divided
 from gaitreid.reid.records import Embeddings, Tracks
 from gaitreid.reid.search import Metric
 
@@ -20,7 +20,7 @@ def fuse(embeddings: Sequence[Embeddings], metric: Metric) -> Embeddings:
 
     With the cosine it is the weighted mean of the cosines, whose weights are one over their deviations over pairs of tracks;
     with the Euclidean distance the square root of the sum of squares, each over its mean, or the sum, each over its mean, where
-    one of them has parts. With the robust distance every part of every embedding counts the same: its directions, over their
+    one of them has parts. With `robust` and `alike` every part of every embedding counts the same: its directions, over their
     mean distance, and its context as it is. Tracks that one of them lacks are left out. Where the windows are not the same, as
     those of walks and of models of windows, a track's own vector is its only window.
 
@@ -28,7 +28,7 @@ def fuse(embeddings: Sequence[Embeddings], metric: Metric) -> Embeddings:
         UsageError: no track is in all embeddings, or one of the same name is of somebody else.
     """
     every = _common(embeddings)
-    if metric != "robust":
+    if metric not in SATURATING:
         every = [_without_context(of) for of in every]
     first = every[0]
     summed = metric == "cosine" or (metric == "euclidean" and all(of.parts == 1 for of in every))
@@ -100,10 +100,10 @@ def _rows(of: Embeddings, rows: IntArray) -> Embeddings:
 def _scaled(of: Embeddings, metric: Metric, parts: int) -> tuple[FloatArray, FloatArray]:
     """Vectors of windows and of tracks, (N, parts of this embedding or 1, D), such that the distance of the fused ones adds up.
 
-    Distances over pairs of tracks have unit deviation with the cosine, unit mean otherwise (each part's with robust).
+    Distances over pairs of tracks have unit deviation with the cosine, unit mean otherwise (each part's with robust and alike).
     """
     rows = np.random.default_rng(0).permutation(len(of.vector))[:SAMPLE]
-    if metric == "robust":
+    if metric in SATURATING:
         (window, of_window), (vector, of_vector) = (divided(v, of.parts, of.context) for v in (of.window, of.vector))
         window, vector = (directions(v, of.parts).reshape(v.shape) for v in (window, vector))
         scales = np.array([_mean_distance(vector[rows, part], "euclidean") for part in range(of.parts)])[:, None]

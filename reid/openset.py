@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gaitreid.pose.arrays import FloatArray, IntArray, TextArray
 from gaitreid.pose.errors import UsageError
+from gaitreid.reid.compare import SATURATING
 from gaitreid.reid.search import Metric, search
 
 NEAREST = 1000  # gallery items that a probe's names are looked for among
@@ -144,7 +145,7 @@ def name_distances(
     """Distance of each probe to the nearest item of each name.
 
     Args:
-        cohort: other people, as of `calibrate`; `robust` distances are standardised by those to them.
+        cohort: other people, as of `calibrate`; `robust` and `alike` distances are standardised by those to them.
 
     Returns:
         Names, sorted (N,), and distances (P, N), infinite where none of a name's items is among the NEAREST of the probe.
@@ -223,7 +224,7 @@ def _cohort_distances(cohort: FloatArray, names: int, like: dict[str, Any]) -> F
     """Distance of each of the cohort to the nearest of `names` others, drawn ten times."""
     distance, _ = search(cohort, cohort, len(cohort), **like)
     others = distance[:, 1:]  # the first is the person
-    if like["metric"] == "robust":
+    if like["metric"] in SATURATING:
         others = _beyond(others, others)
     rng = np.random.default_rng(0)
     count = min(names, others.shape[1])
@@ -233,12 +234,12 @@ def _cohort_distances(cohort: FloatArray, names: int, like: dict[str, Any]) -> F
 def _standardised(
     distance: NDArray[np.float32], probe: FloatArray, cohort: FloatArray | None, like: dict[str, Any]
 ) -> NDArray[np.float32]:
-    """Distances (P, N) as they are, but `robust` ones by those of the same probes to a cohort.
+    """Distances (P, N) as they are, but `robust` and `alike` ones by those of the same probes to a cohort.
 
     A walk from ahead, or at a pace of its own, is somewhat far from everybody, and one of which little was seen is far from
     nobody: it is the place among strangers that can be compared with a threshold (z-norm; Auckenthaler et al., 2000).
     """
-    if like["metric"] != "robust" or cohort is None or len(cohort) < 3:
+    if like["metric"] not in SATURATING or cohort is None or len(cohort) < 3:
         return distance
     return _beyond(distance, search(probe, cohort, len(cohort), **like)[0])
 

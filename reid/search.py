@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gaitreid.pose.arrays import FloatArray, IntArray
-from gaitreid.reid.compare import NEAR, NEITHER, THREADS, like_with_like, saturated
+from gaitreid.reid.compare import NEAR, SATURATING, SATURATION, THREADS, like_with_like, neither, saturated
 
 CHUNK = 2**15  # gallery vectors at a time
-Metric = Literal["cosine", "euclidean", "robust"]
+Metric = Literal["cosine", "euclidean", "robust", "alike"]
 
 
 def search(
@@ -33,7 +33,7 @@ def search(
         probe, gallery: (P, D), (G, D).
         k: at most G are found.
         parts: stretches of equal length that a vector has; the distance is the mean over them.
-        context: numbers at the end of each that say how a walk was seen (`robust`).
+        context: numbers at the end of each that say how a walk was seen (`robust`, `alike`).
         device: of torch, such as `cpu` or `cuda:0`.
 
     Returns:
@@ -99,11 +99,14 @@ def _torch(
             distance = -(block @ against.mT).mean(0)
         else:
             apart = torch.cdist(block[..., :wide], against[..., :wide])
-            apart = apart if metric == "euclidean" else 1 - NEAR**2 / (apart**2 + NEAR**2)
+            if metric == "robust":
+                apart = (SATURATION * apart).log1p_()
+            elif metric == "alike":
+                apart = 1 - NEAR**2 / (apart**2 + NEAR**2)
             if context:
                 known = block[..., :wide].any(2)[:, :, None] & against[..., :wide].any(2)[:, None]
                 alike = known * (-(torch.cdist(block[..., wide:], against[..., wide:]) ** 2)).exp()
-                apart = alike * apart + (1 - alike) * NEITHER
+                apart = alike * apart + (1 - alike) * neither(metric)
             distance = apart.mean(0)
         places.append(distance.topk(k, dim=1, largest=False).indices.cpu().numpy())
     return np.concatenate(places)
@@ -124,10 +127,10 @@ def _measured(
         near -= mine
         square = np.einsum("bkpd,bkpd->bkp", near[..., :wide], near[..., :wide])
         distance = square / 2 if metric == "cosine" else np.sqrt(square)
-        if metric == "robust":
-            distance = saturated(distance)
+        if metric in SATURATING:
+            distance = saturated(distance, metric)
         if context:
-            distance = like_with_like(distance, np.einsum("bkpd,bkpd->bkp", near[..., wide:], near[..., wide:]), known)
+            distance = like_with_like(distance, np.einsum("bkpd,bkpd->bkp", near[..., wide:], near[..., wide:]), known, metric)
         if metric == "cosine":
             distance[~known] = 1  # a zero vector has no direction
         result[block] = distance.mean(axis=2)

@@ -66,7 +66,7 @@ class Gei(nn.Module):
 class GeiParts(Gei):
     """The image in parts, trunk with head, and legs below the knee, of somebody who walks to the right; nothing is learnt.
 
-    What is worn and carried changes the trunk, the pace changes the legs, seldom both: `match --metric robust` compares them one
+    What is worn and carried changes the trunk, the pace changes the legs, seldom both: `match --metric alike` compares them one
     by one. Between them hangs the coat. Both count twice, beside a skeleton that counts once. Every frame's legs are centred by
     themselves, since a bag or a coat moves the middle of the body. Two by two pixels are one. Each, inside in a share p of
     the frames, becomes the roots of p and of 1 - p: so every part has the same length, and the distance of two is Hellinger's.

@@ -30,6 +30,7 @@ from gaitreid.pipeline.config import load
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.jobs import cores
 from gaitreid.pipeline.session import Session
+from gaitreid.pipeline.shipped import METRIC
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.records import SILHOUETTE_HEIGHT, Track3D
 from gaitreid.reid.compare import compare, divided, saturated
@@ -44,10 +45,10 @@ PATTERN = r"person(?P<subject>\d+)_walking_(?P<condition>d\d)"
 PROBES = ("d3", "d2", "d4")
 PARTS = {"skeleton": 0, "trunk": 1, "shins": 3}  # places of those that `default` has; 2 and 4 are 1 and 3 again
 SATURATIONS: dict[str, Callable[[Array], Array]] = {
-    "as default": saturated,
+    "as default": lambda d: saturated(d, METRIC),
     "steeper": lambda d: d**2 / (d**2 + 0.05**2),
     "flatter": lambda d: d**2 / (d**2 + 0.3**2),
-    "logarithm": lambda d: np.log1p(20 * d),
+    "robust": lambda d: saturated(d, "robust"),
 }
 
 
@@ -63,9 +64,9 @@ def main() -> None:
     options = parser.parse_args()
     session = Session(Work(options.work), load(overrides=["extract.silhouettes=true"]), Console(), options.jobs)
     session.extract(sorted(options.videos.glob("*_walking_*.avi")), pattern=PATTERN)
-    of = fuse([_embeddings(session.encode(name)) for name in ("shipped", "gei-parts")], "robust")
+    of = fuse([_embeddings(session.encode(name)) for name in ("shipped", "gei-parts")], METRIC)
     rows = Rows(of.subject, of.condition)
-    distance = {"default": _distances(of, of, "robust")} | ours(session, of) | handmade(session, of)
+    distance = {"default": _distances(of, of, METRIC)} | ours(session, of) | handmade(session, of)
     cages = [cage(options, seed, of) for seed in range(options.seeds)]
     every = variants(of)
     result = {"a": form_a(rows, distance, cages, every), "b": form_b(rows, distance, cages, every, parts(of), options.splits)}
@@ -161,7 +162,7 @@ def weighted(rows: Rows, part: dict[str, Array], learnt: Array, probe: str) -> A
     return np.asarray(sum(w * d for w, d in zip(weights, part.values(), strict=True)))
 
 
-def parts(of: Embeddings, saturation: Callable[[Array], Array] = saturated) -> dict[str, Array]:
+def parts(of: Embeddings, saturation: Callable[[Array], Array] = SATURATIONS["as default"]) -> dict[str, Array]:
     """What each part of `default` says, all pairs: with and without view and pace."""
     shape, seen = divided(of.vector.astype(np.float64), of.parts, of.context)
     neither = float(saturation(np.ones(1))[0])
@@ -195,7 +196,7 @@ def variant(part: dict[str, Array], skeleton: int, trunk: int, shins: int, view:
 def ours(session: Session, of: Embeddings) -> dict[str, Array]:
     """The two that `default` is made of."""
     skeletons, images = (_embeddings(session.encode(name)) for name in ("shipped", "gei-parts"))
-    return {"shipped (skeletons)": _distances(skeletons, of, "cosine"), "gei-parts": _distances(images, of, "robust")}
+    return {"shipped (skeletons)": _distances(skeletons, of, "cosine"), "gei-parts": _distances(images, of, METRIC)}
 
 
 def handmade(session: Session, of: Embeddings) -> dict[str, Array]:

@@ -33,8 +33,7 @@ from gaitreid.pipeline.train import WEIGHTS
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.records import Track3D
 from gaitreid.pose.skeleton import H36M17, Skeleton, mapping
-from gaitreid.reid.beside import Beside, scales
-from gaitreid.reid.encoders.gei import GeiParts
+from gaitreid.reid.beside import IMAGES, Beside, scales
 
 # Seeds are others than those of `gaitreid synth` and of the tests.
 SETS = {
@@ -103,7 +102,7 @@ def strangers(options: argparse.Namespace) -> None:
     videos = options.work / "videos-cohort"
     synth(videos, STRANGERS, session.console, jobs=options.jobs, seed=20264)
     recogniser = Recogniser(options.out, NAME, load())
-    recogniser.beside = Beside(np.ones(1 + GeiParts.parts))  # the images as they are
+    recogniser.beside = Beside(np.ones(1 + len(IMAGES)))  # the images as they are
     skeletons, images = [], []
     for clip in clips(session.work, [videos], recogniser, session.console, Summary(), jobs=options.jobs):
         person = max(clip.people, key=lambda seen: seen.windows, default=None)

@@ -76,7 +76,7 @@ def test_match_brings_everything_before_it_up_to_date(project: Path) -> None:
     metrics = json.loads((folder / "metrics.json").read_text())
     assert (metrics["protocol"], metrics["probe"], metrics["gallery"], metrics["unit"]) == ("plain", "nm", "cl", "track")
     assert (metrics["probes"], metrics["gallery_items"]) == (2, 2)
-    assert (metrics["model"], metrics["metric"]) == ("shipped+gei-parts", "robust")  # there are silhouettes, too
+    assert (metrics["model"], metrics["metric"]) == ("shipped+gei-parts", "alike")  # there are silhouettes, too
     assert "silhouettes count, too" in result.stdout
     with (folder / "ranking.csv").open() as file:
         rows = list(csv.DictReader(file))

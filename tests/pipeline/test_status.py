@@ -116,7 +116,7 @@ def test_settings_that_differ_are_named(project: Path, capsys: pytest.CaptureFix
 def test_newer_code_makes_a_stage_stale_and_a_run_makes_it_again(
     project: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    monkeypatch.setitem(CODE, stage, 2)
+    monkeypatch.setitem(CODE, stage, CODE[stage] + 1)
     found = looked(project)
     first = {"pose3d": "pose3d", "sequences": "files", "embeddings": "files"}[stage]
     assert "stale code" in states(found, first).values()

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from gaitreid.reid.beside import Beside, scales
-from gaitreid.reid.compare import NEITHER, Against
+from gaitreid.reid.compare import Against, neither
 from gaitreid.reid.encoders.gei import GeiParts
 from gaitreid.reid.walks import Packed
 
 WALKS = made_walks.walks(3, 4)
 PACKED = Packed(WALKS, torch.device("cpu"))
 SKELETONS = np.random.default_rng(0).normal(size=(12, 24))
-PLAIN = Beside(np.ones(5))
+PLAIN = Beside(np.ones(4))
 IMAGES = np.stack([PLAIN.images(PACKED.walk(row)) for row in range(12)])
 
 
@@ -35,7 +35,7 @@ def test_a_distance_is_the_mean_over_skeleton_and_images() -> None:
             own, other = (v[: len(v) - context] for v in (a, b))
             apart = np.linalg.norm(own / np.linalg.norm(own) - other / np.linalg.norm(other)) / beside.scales[part]
             alike = np.exp(-((a[len(own) :] - b[len(own) :]) ** 2).sum())
-            each.append(alike * apart**2 / (apart**2 + 0.15**2) + (1 - alike) / (1 + 0.15**2))
+            each.append(alike * np.log(1 + 20 * apart) + (1 - alike) * np.log(21))
         assert found[i, j] == pytest.approx(np.mean(each), abs=1e-4)
 
 
@@ -44,8 +44,7 @@ def test_without_silhouettes_the_skeleton_decides() -> None:
     gallery = np.stack([beside.join(*both) for both in zip(SKELETONS, IMAGES, strict=True)]).astype(float)
     alone = np.stack([beside.join(skeleton, None) for skeleton in SKELETONS]).astype(float)
     unit = SKELETONS / np.linalg.norm(SKELETONS, axis=1, keepdims=True)
-    square = (np.linalg.norm(unit[:, None] - unit[None], axis=2) / beside.scales[0]) ** 2
-    apart = square / (square + 0.15**2)
+    apart = np.log(1 + 20 * np.linalg.norm(unit[:, None] - unit[None], axis=2) / beside.scales[0])
     for probe, others in ((alone, gallery), (gallery, alone), (alone, alone)):
         found = Against(others, "robust", beside.parts, beside.context)(probe)
-        np.testing.assert_allclose(found, (apart + 4 * NEITHER) / 5, atol=2e-3)
+        np.testing.assert_allclose(found, (apart + 3 * neither("robust")) / 4, atol=2e-3)

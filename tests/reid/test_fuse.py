@@ -70,19 +70,23 @@ def test_embeddings_of_parts_keep_the_distances_of_their_parts() -> None:
     np.testing.assert_allclose(distances(with_one, euclidean), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_one_part_that_differs_much_decides_little() -> None:
-    """The robust distance: the mean over all parts of d^2 / (d^2 + 0.15^2), d between directions and over its mean."""
+@pytest.mark.parametrize("metric", ["robust", "alike"])
+def test_one_part_that_differs_much_decides_little(metric: Any) -> None:
+    """The mean over all parts of log(1 + 20 d), or d^2 / (d^2 + 0.15^2), d between directions and over its mean."""
     one, two = parted(casia(subjects=3, seed=0), 4), parted(casia(subjects=3, seed=1), 1)
     every = []
     for of in (one, two):
         for part in np.split(of.vector.astype(float), of.parts, axis=1):
             unit = part / np.linalg.norm(part, axis=1, keepdims=True)
             apart = np.linalg.norm(unit[:, None] - unit[None], axis=2)
-            square = (apart / apart[~np.eye(len(apart), dtype=bool)].mean()) ** 2
-            every.append(square / (square + 0.15**2))
-    fused = fuse([one, two], "robust")
+            apart /= apart[~np.eye(len(apart), dtype=bool)].mean()
+            every.append(np.log(1 + 20 * apart) if metric == "robust" else apart**2 / (apart**2 + 0.15**2))
+    fused = fuse([one, two], metric)
     assert fused.parts == 5
-    found = distances(fused, MatchConfig(metric="robust", exclude="nothing"))
+    config = MatchConfig(metric=metric, exclude="nothing")
+    found = distances(fused, config)
+    every_row = np.arange(len(found))
+    assert found.max() <= compare(fused, every_row, every_row, config).limit
     off = ~np.eye(len(found), dtype=bool)
     np.testing.assert_allclose(found[off], np.mean(every, axis=0)[off], atol=1e-4)
 
@@ -102,10 +106,9 @@ def test_like_is_compared_with_like() -> None:
     plain = fuse([one, two], "robust")
     width = plain.vector.shape[1] // 3
     parts = plain.vector.astype(float).reshape(len(seen), 3, width)
-    square = ((parts[:, None] - parts[None]) ** 2).sum(axis=3)
-    apart = square / (square + 0.15**2)
+    apart = np.log(1 + 20 * np.linalg.norm(parts[:, None] - parts[None], axis=3))
     square = ((seen[:, None] - seen[None]) ** 2).sum(axis=3)
-    neither = 1 / (1 + 0.15**2)
+    neither = np.log(21)
     apart[..., 1:] = neither + np.exp(-square) * (apart[..., 1:] - neither)
     off = ~np.eye(len(seen), dtype=bool)
     robust = MatchConfig(metric="robust", exclude="nothing")

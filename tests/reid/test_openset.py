@@ -42,8 +42,9 @@ def test_robust_distances_are_standardised_by_those_to_a_cohort() -> None:
     probe, cohort = crowd(2, 1, 1)[0], crowd(9, 1, 2)[0]
 
     def apart(a: FloatArray, b: FloatArray) -> float:
-        squares = [((x - y) ** 2).sum() for x, y in zip(np.split(a, 2), np.split(b, 2), strict=True)]
-        return float(np.mean([s / (s + 0.15**2) for s in squares]))
+        return float(
+            np.mean([np.log(1 + 20 * np.linalg.norm(x - y)) for x, y in zip(np.split(a, 2), np.split(b, 2), strict=True)])
+        )
 
     known, plain = name_distances(probe, vectors, names, "robust", parts=2)
     _, found = name_distances(probe, vectors, names, "robust", cohort=cohort, parts=2)

@@ -20,7 +20,14 @@ def slow(probe: FloatArray, gallery: FloatArray, metric: str, parts: int) -> Flo
             for x, y in zip(np.split(a, parts), np.split(b, parts), strict=True):
                 scale = np.linalg.norm(x) * np.linalg.norm(y)
                 apart, angle = np.linalg.norm(x - y), 1 - x @ y / scale if scale else 1.0
-                each.append({"euclidean": apart, "cosine": angle, "robust": apart**2 / (apart**2 + 0.15**2)}[metric])
+                each.append(
+                    {
+                        "euclidean": apart,
+                        "cosine": angle,
+                        "robust": np.log(1 + 20 * apart),
+                        "alike": apart**2 / (apart**2 + 0.15**2),
+                    }[metric]
+                )
             result[i, j] = sum(each) / parts
     return result
 
@@ -28,7 +35,7 @@ def slow(probe: FloatArray, gallery: FloatArray, metric: str, parts: int) -> Flo
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    metric=st.sampled_from(["cosine", "euclidean", "robust"]),
+    metric=st.sampled_from(["cosine", "euclidean", "robust", "alike"]),
     parts=st.sampled_from([1, 2, 3]),
     k=st.integers(1, 40),
     whole=st.booleans(),
@@ -45,8 +52,13 @@ def test_like_loops(seed: int, metric: Any, parts: int, k: int, whole: bool) -> 
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), parts=st.sampled_from([1, 2, 3]), context=st.sampled_from([1, 2]))
-def test_what_was_seen_otherwise_or_not_at_all_says_nothing(seed: int, parts: int, context: int) -> None:
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    metric=st.sampled_from(["robust", "alike"]),
+    parts=st.sampled_from([1, 2, 3]),
+    context=st.sampled_from([1, 2]),
+)
+def test_what_was_seen_otherwise_or_not_at_all_says_nothing(seed: int, metric: Any, parts: int, context: int) -> None:
     rng = np.random.default_rng(seed)
     probe, gallery = (rng.normal(size=(n, parts, 3 + context)) for n in (5, 23))
     for vectors in (probe, gallery):
@@ -56,15 +68,18 @@ def test_what_was_seen_otherwise_or_not_at_all_says_nothing(seed: int, parts: in
         a, b = probe[i, p], gallery[j, p]
         alike = np.exp(-(((a - b)[3:]) ** 2).sum()) if a[:3].any() and b[:3].any() else 0
         square = ((a - b)[:3] ** 2).sum()
-        expected[i, j] += (alike * square / (square + 0.15**2) + (1 - alike) / (1 + 0.15**2)) / parts
+        if metric == "robust":
+            expected[i, j] += (alike * np.log(1 + 20 * np.sqrt(square)) + (1 - alike) * np.log(21)) / parts
+        else:
+            expected[i, j] += (alike * square / (square + 0.15**2) + (1 - alike) / (1 + 0.15**2)) / parts
     flat = probe.reshape(5, -1), gallery.reshape(23, -1)
-    distance, rows = search(*flat, 23, "robust", parts=parts, context=context)
+    distance, rows = search(*flat, 23, metric, parts=parts, context=context)
     np.testing.assert_allclose(distance, np.sort(expected, axis=1), atol=2e-6)
     np.testing.assert_allclose(np.take_along_axis(expected, rows, 1), distance, atol=2e-6)
-    np.testing.assert_allclose(Against(flat[1], "robust", parts, context)(flat[0]), expected, atol=2e-6)
+    np.testing.assert_allclose(Against(flat[1], metric, parts, context)(flat[0]), expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean", "robust"])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "robust", "alike"])
 def test_chunks_and_backends_do_not_matter(monkeypatch: pytest.MonkeyPatch, metric: Any) -> None:
     rng = np.random.default_rng(0)
     probe, gallery = rng.normal(size=(9, 8)), rng.normal(size=(150, 8))
