@@ -133,6 +133,7 @@ def test_every_figure_is_there(report: tuple[str, dict[str, Any]]) -> None:
         assert all(percent(value) in text for value in row.values())
     for words in ("72 tracks: nm", "36 tracks: cl", "12 known", "trained on the same people", "seed"):
         assert words in text
+    assert not re.findall(r"[a-z][.:;][A-Z]\w*", text)  # sentences that run together
 
 
 def test_table_of_ranks(report: tuple[str, dict[str, Any]]) -> None:
