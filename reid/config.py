@@ -73,8 +73,8 @@ class SupervisedConfig:
         hidden: units of an LSTM layer.
         layers: LSTM layers; null is one for `lstm`, two for `lstm-multi`.
         dropout: of PoseGait's last layer.
-        centre_weight: of PoseGait's centre loss beside the cross-entropy; its paper has one, what weight we do not know (0.003 to
-            0.01 is usual).
+        centre_weight: of PoseGait's centre loss beside the cross-entropy; its paper has one, what weight we do not know (Wen
+            et al., ECCV 2016, take 0.003).
         standardize: whether coordinates are first brought to zero mean and unit deviation over the training frames.
     """
 
