@@ -138,8 +138,7 @@ def form_b(
     table = {name: by(fixed(d)) for name, d in distance.items()}
     if cages:
         table["CAGE, mean of the seeds"] = by(fixed(*cages))
-    best = {id(learnt): chosen(rows, every, learnt, PROBES) for learnt, _ in halves}
-    table["chosen by labels"] = by(lambda learnt, _: [best[id(learnt)]])
+    table["chosen by labels"] = by(lambda learnt, _: [chosen(rows, every, learnt, PROBES)])
     table["default, weighted by labels"] = by(lambda learnt, p: [weighted(rows, part, learnt, p)])
     return table
 
