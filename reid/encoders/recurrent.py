@@ -19,6 +19,8 @@ from torch.autograd.function import once_differentiable
 # good or better. Chosen by what the processor is, not by timing it, so that the same machine always gives the same numbers.
 _onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # x, w, ...: x w^T
 ONEDNN = _onednn is not None and torch.backends.cpu.get_cpu_capability() == "AVX512"
+# Steps whose gradients of a weight are one product. MKL's adds to what is there as fast as it writes anew, and needs no such thing.
+TOGETHER = 8
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward
 _tanh_backward = torch.ops.aten.tanh_backward
@@ -79,35 +81,121 @@ def attend(
 
 def product(weight: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
     """(axes, M, N) @ (axes, N, B) + (axes, M, 1)."""
+    written_out = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    out: Tensor = _Product.apply(weight, x) if written_out else _product(weight, x)
+    return out if bias is None else out + bias
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, x)
+        return _product(weight, x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
+        weight, x = ctx.saved_tensors
+        outer = _Outer(weight, 1)
+        outer.add(d, x)
+        return outer.total(), _product(d.transpose(1, 2), weight).transpose(1, 2) if ctx.needs_input_grad[1] else None
+
+
+def _product(weight: Tensor, x: Tensor) -> Tensor:
+    """(axes, M, N) @ (axes, N, B)."""
     if not x.is_cpu or torch.compiler.is_compiling():  # also while it is exported
-        return torch.bmm(weight, x) if bias is None else torch.baddbmm(bias, weight, x)
-    if torch.is_grad_enabled():
-        return torch.stack([w @ v if bias is None else bias[k] + w @ v for k, (w, v) in enumerate(zip(weight, x, strict=True))])
+        return torch.bmm(weight, x)
     out = x.new_empty(len(weight), weight.shape[1], x.shape[2])
     for axis in range(len(weight)):  # on CPUs faster than a batched product
-        if ONEDNN and _onednn and x.dtype == torch.float32:
-            out[axis] = _onednn(weight[axis], x[axis].T, None, "none", [], "")
+        if _by_onednn(x):
+            out[axis] = _onednn_product(weight[axis], x[axis].T)
         else:
             torch.mm(weight[axis], x[axis], out=out[axis])
-    return out if bias is None else out.add_(bias)
+    return out
 
 
-def _add_outer(total: Tensor, a: Tensor, b: Tensor, anew: bool) -> None:
-    """total += a b^T: (axes, M, N), (axes, M, B), (axes, N, B); anew: what was there does not count."""
-    beta = 0 if anew else 1
-    if total.dtype != a.dtype:  # sums over many steps want the higher precision
-        outer = torch.bmm(a, b.transpose(1, 2))
-        total.copy_(outer) if anew else total.add_(outer)
-        return
-    if not total.is_cpu:
-        total.baddbmm_(a, b.transpose(1, 2), beta=beta)
-        return
-    for axis in range(len(total)):
-        if ONEDNN and _onednn and a.dtype == torch.float32:
-            outer = _onednn(a[axis], b[axis], None, "none", [], "")
-            total[axis].copy_(outer) if anew else total[axis].add_(outer)
+def _by_onednn(x: Tensor) -> bool:
+    return ONEDNN and x.is_cpu and x.dtype == torch.float32
+
+
+def _onednn_product(a: Tensor, b: Tensor, total: Tensor | None = None) -> Tensor:
+    """a b^T + total: (M, N), (B, N), (M, B)."""
+    # With gaps between its rows oneDNN's second operand falls to code that is a thousand times as slow.
+    dense = b if b.is_contiguous() or b.T.is_contiguous() else b.contiguous()
+    assert _onednn is not None
+    out: Tensor = _onednn(a, dense, None, "none", [], "") if total is None else _onednn.binary(a, total, dense, None, "add")
+    return out
+
+
+def _turned(weight: Tensor) -> Tensor:
+    """(axes, M, N) -> (axes, N, M), copied for oneDNN, which else copies it in every product."""
+    turned = weight.transpose(1, 2)
+    return turned.contiguous() if ONEDNN and weight.is_cpu else turned
+
+
+class _Outer:
+    """The sum of a b^T over steps, at least in float32, in few products.
+
+    Args:
+        weight: (axes, M, N), whose gradient this is.
+        steps: how many there will be.
+    """
+
+    def __init__(self, weight: Tensor, steps: int) -> None:
+        by_mkl = weight.is_cpu and weight.dtype == torch.float32 and not ONEDNN
+        self._weight, self._columns, self._filled = weight, slice(None), 0
+        self._together = 1 if by_mkl else min(steps, TOGETHER)
+        self._waiting: list[Tensor] = []  # a and b of the steps that are filled, (axes, rows, steps, B) each
+        self._sums: list[Tensor] = []  # on CPUs one of each axis
+
+    def add(self, a: Tensor, b: Tensor, columns: slice = slice(None)) -> None:
+        """a: (axes, M, B); b: (axes, N, B), or as many rows as there are columns of the weight that it met."""
+        if columns != self._columns:
+            self._flush()
+        self._columns = columns
+        if self._together == 1:
+            self._add(a, b)
+            return
+        if not self._waiting:
+            self._waiting = [m.new_empty(*m.shape[:2], self._together, m.shape[2]) for m in (a, b)]
+        for buffer, new in zip(self._waiting, (a, b), strict=True):
+            buffer[:, : new.shape[1], self._filled] = new
+        self._filled += 1
+        if self._filled == self._together:
+            self._flush()
+
+    def total(self, columns: slice = slice(None)) -> Tensor:
+        """(axes, M, as many as there are columns)."""
+        self._flush()
+        sums = [total[..., columns] for total in self._sums]
+        return torch.stack(sums) if self._weight.is_cpu else sums[0].contiguous()
+
+    def _flush(self) -> None:
+        if self._filled:
+            a, b = (buffer[:, :, : self._filled].flatten(2) for buffer in self._waiting)
+            self._filled = 0
+            self._add(a, b[:, : len(range(self._weight.shape[2])[self._columns])])
+
+    def _add(self, a: Tensor, b: Tensor) -> None:
+        pairs = [*zip(a, b, strict=True)] if a.is_cpu else [(a, b)]
+        before = self._sums or [None] * len(pairs)
+        self._sums = [self._added(total, *pair) for total, pair in zip(before, pairs, strict=True)]
+
+    def _added(self, total: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
+        whole, beta = self._columns == slice(None), 0 if total is None else 1
+        if whole and _by_onednn(a):
+            return _onednn_product(a, b, total)
+        if total is None:
+            total = _sum_of(self._weight if a.dim() == 3 else self._weight[0], whole)
+        part = total[..., self._columns]
+        if part.dtype != a.dtype:  # sums over many steps want the higher precision
+            outer = a @ b.mT
+            part.add_(outer) if beta else part.copy_(outer)
+        elif _by_onednn(a):
+            part.add_(_onednn_product(a, b))
         else:
-            total[axis].addmm_(a[axis], b[axis].T, beta=beta)
+            (part.addmm_ if a.dim() == 2 else part.baddbmm_)(a, b.mT, beta=beta)
+        return total
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +217,7 @@ def _step(
     Weight and `add` are `_prepared`; the inputs have the row of ones that its bias meets.
     """
     below = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]
-    gates = product(weight[:, :, columns], below)
+    gates = _product(weight[:, :, columns], below)
     gates = gates.to(torch.promote_types(gates.dtype, torch.float32))
     if add is not None:
         gates += add
@@ -146,15 +234,13 @@ def _times_tanh(y: Tensor, rest: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.addcmul(y, y, rest, value=-2, out=out)
 
 
-def _step_back(
-    kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, dweight: Tensor, anew: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def _step_back(kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, dweight: _Outer) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of one step, of what is `_prepared` as it is.
 
     Args:
         turned: the weight, turned (axes, rows, 4 K): the gradients that it gives are of the rows it has.
         dh, dc: of the step's h and c.
-        dweight: of the weight: added to, unless anew.
+        dweight: of the weight: added to.
 
     Returns:
         Of the inputs (axes, ..., B), of c before, and of the gates (axes, 4 K, B).
@@ -173,8 +259,8 @@ def _step_back(
     torch.mul(dc, i, out=dg).mul_(-2)
     _sigmoid_backward.grad_input(d, kept.gates, grad_input=d)
     low = d.to(turned.dtype)
-    _add_outer(dweight[:, :, kept.columns], low, kept.inputs, anew)
-    return product(turned, low), dc * f, d
+    dweight.add(low, kept.inputs, kept.columns)
+    return _product(turned, low), dc * f, d
 
 
 def _prepared(*parts: Tensor) -> Tensor:
@@ -193,11 +279,11 @@ def _ones(like: Tensor) -> Tensor:
     return like.new_ones(*like.shape[:-2], 1, like.shape[-1])
 
 
-def _sums(tensor: Tensor, steps: int) -> Tensor:
+def _sum_of(tensor: Tensor, whole: bool) -> Tensor:
     """Where gradients are summed, at least in float32; rows begin at cache lines, or adding products takes half as long again."""
     *rows, width = tensor.shape
     dtype = torch.promote_types(tensor.dtype, torch.float32)
-    make = torch.zeros if steps == 1 else torch.empty  # all but the first step meet every column
+    make = torch.empty if whole else torch.zeros  # whether what is written first meets every column
     return make(*rows, -(-width // 16) * 16, dtype=dtype, device=tensor.device)[..., :width]
 
 
@@ -232,15 +318,14 @@ class _Lstm(torch.autograd.Function):
         read, first = ctx.needs_input_grad[0], ctx.needs_input_grad[3]
         wide, dx = ctx.wide if read else 0, []
         steps = len(ctx.kept)
-        turned, dweight = ctx.weight[:, :, 1 if read else 1 + ctx.wide :].transpose(1, 2), _sums(ctx.weight, steps)
+        turned, outer = _turned(ctx.weight[:, :, 1 if read else 1 + ctx.wide :]), _Outer(ctx.weight, steps)
         for t in reversed(range(steps)):
             last = t == 0 and not first  # of a state of zeros nobody asks
             of_x = turned[:, :wide] if last else turned
-            dz, dc, _ = _step_back(ctx.kept[t], of_x, dout[t] + dh, dc, dweight, t == steps - 1)
+            dz, dc, _ = _step_back(ctx.kept[t], of_x, dout[t] + dh, dc, outer)
             dx.append(dz[:, :wide])
             dh = dz[:, wide:]
-        _scaled(dweight)
-        dbias, dweight = dweight[:, :, :1], dweight[:, :, 1:]
+        dbias, dweight = _scaled(outer.total(slice(1))), _scaled(outer.total(slice(1, None)))
         return torch.stack(dx[::-1]) if read else None, dweight, dbias, dh if first else None, dc if first else None
 
 
@@ -272,7 +357,7 @@ def _attend(
         a = torch.softmax(torch.bmm(query, turned_keys).to(c1.dtype), dim=2)
         used = a if mask is None else a * mask[t]
         joined[:, t, :k], joined[:, t, k:] = query[:, 0], torch.bmm(used.to(values.dtype), values)[:, 0]
-        last = product(combine, joined[:, t].view(axes, batch, 2 * k).transpose(1, 2))
+        last = _product(combine, joined[:, t].view(axes, batch, 2 * k).transpose(1, 2))
         if squash:
             last.tanh_()
         out[:, :, t], attention[:, t] = last, a[:, 0]
@@ -297,20 +382,20 @@ class _Attend(torch.autograd.Function):
         w1, w2, combine, keys, values, mask, squash = ctx.shared
         (out, attention), joined = ctx.saved_tensors, ctx.joined
         axes, k, length, batch = out.shape
-        turned1, turned2, turned_values = (m.transpose(1, 2) for m in (w1[:, :, : 2 * k], w2[:, :, : 2 * k], values))
-        dw1, dw2, dcombine = (_sums(w, length) for w in (w1, w2, combine))
+        turned1, turned2, turned_values = *(_turned(w[:, :, : 2 * k]) for w in (w1, w2)), values.transpose(1, 2)
+        dw1, dw2, dcombine = (_Outer(w, length) for w in (w1, w2, combine))
         dgates = []
         dscores = torch.empty_like(attention, dtype=keys.dtype)
         dused = values.new_empty(axes * batch, length, k)
         dlast = dh1 = dh2 = dc1 = dc2 = None
         for t in reversed(range(length)):
-            (first, second), anew = ctx.kept[t], t == length - 1
+            first, second = ctx.kept[t]
             d = dout[:, :, t] if dlast is None else dout[:, :, t] + dlast
             if squash:
                 d = _tanh_backward(d, out[:, :, t])
             of_step = joined[:, t].view(axes, batch, 2 * k)
-            _add_outer(dcombine, d, of_step.transpose(1, 2), anew)
-            djoined = product(d.transpose(1, 2), combine)
+            dcombine.add(d, of_step.transpose(1, 2))
+            djoined = _product(d.transpose(1, 2), combine)
             dcontext = torch.add(djoined[:, :, k:].reshape(axes * batch, k), dcontexts[:, t], out=dused[:, t])
             dweights = torch.bmm(dcontext[:, None], turned_values)[:, 0].to(attention.dtype)
             if mask is not None:
@@ -321,15 +406,15 @@ class _Attend(torch.autograd.Function):
             dscores[:, t] = dscore
             dquery = torch.bmm(dscores[:, t, None], keys).view(axes, batch, k) + djoined[:, :, :k]
             of_h2 = dquery.transpose(1, 2)
-            dz, dc2, _ = _step_back(second, turned2, of_h2.contiguous() if dh2 is None else dh2 + of_h2, dc2, dw2, anew)
+            dz, dc2, _ = _step_back(second, turned2, of_h2.contiguous() if dh2 is None else dh2 + of_h2, dc2, dw2)
             dh2 = dz[:, k:]
             of_h1 = dz[:, :k] if dh1 is None else dz[:, :k] + dh1
-            dz, dc1, of_gates = _step_back(first, turned1 if t else turned1[:, k:], of_h1, dc1, dw1, anew)
+            dz, dc1, of_gates = _step_back(first, turned1 if t else turned1[:, k:], of_h1, dc1, dw1)
             dlast, dh1 = (dz[:, :k], dz[:, k:]) if t else (None, dz)
             dgates.append(of_gates)
         used = attention if mask is None else attention * mask
         dkeys = torch.bmm(dscores.transpose(1, 2), joined[:, :, :k])
         dvalues = torch.bmm(used.to(values.dtype).transpose(1, 2), dused)
-        weights = *(d[:, :, :-1] for d in (_scaled(dw1), _scaled(dw2))), dcombine, *(d[:, :, -1:] for d in (dw1, dw2))
+        of_weight, of_bias = ([_scaled(dw.total(part)) for dw in (dw1, dw2)] for part in (slice(-1), slice(-1, None)))
         added = _scaled(torch.stack(dgates[::-1])) if ctx.with_gates else None
-        return added, *weights, dh1, dc1, dh2, dc2, dkeys, dvalues, None, None
+        return added, *of_weight, dcombine.total(), *of_bias, dh1, dc1, dh2, dc2, dkeys, dvalues, None, None
