@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 # good or better. Chosen by what the processor is, not by timing it, so that the same machine always gives the same numbers.
 _onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # x, w, ...: x w^T
 ONEDNN = _onednn is not None and torch.backends.cpu.get_cpu_capability() == "AVX512"
-# Steps whose gradients of a weight are one product. MKL's adds to what is there as fast as it writes anew, and needs no such thing.
+# Steps whose gradients of a weight are one product; MKL adds a product to a sum as fast as it writes it, and takes one at a time.
 TOGETHER = 8
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward
@@ -178,7 +178,7 @@ class _Outer:
 
     def _add(self, a: Tensor, b: Tensor) -> None:
         pairs = [*zip(a, b, strict=True)] if a.is_cpu else [(a, b)]
-        before = self._sums or [None] * len(pairs)
+        before: list[Tensor | None] = [*self._sums] or [None] * len(pairs)
         self._sums = [self._added(total, *pair) for total, pair in zip(before, pairs, strict=True)]
 
     def _added(self, total: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
