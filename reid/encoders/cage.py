@@ -148,24 +148,23 @@ class Cage(nn.Module):
     def project(self, context: Tensor) -> Tensor:
         """Contrastive head: (axes, B, f, K) -> (axes, B, 256)."""
         flat = context.flatten(2).transpose(1, 2)
-        low = (self.head["inner"], flat, self.head["inner_bias"])
-        inner = torch.relu(product(*map(self._low, low))).to(context.dtype)
+        inner = torch.relu(product(self.head["inner"], self._low(flat), self.head["inner_bias"]))
         return product(self.head["outer"], inner, self.head["outer_bias"]).transpose(1, 2)
 
     def _encode(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """(f, axes, J, B) -> top hidden states (f, axes, K, B); h and c of the first layer and of the second."""
         state: tuple[Tensor, ...] = ()
         for layer in (self.encoder1, self.encoder2):
-            x, *last = lstm(self._low(x), self._low(layer.weight), self._low(layer.gate_bias), None, None)
+            x, *last = lstm(self._low(x), layer.weight, layer.gate_bias, None, None)
             state = (*state, *last)
         return x, state
 
     def _decode(self, values: Tensor, state: tuple[Tensor, ...], aux: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         assert self.combine is not None
         keys = values if self.score is None else self._keys(values)
-        weight: Tensor = self.decoder1.weight[:, :, self.joints :]
+        weight: Tensor = self.decoder1.weight  # without an auxiliary input the columns of the joints meet nothing
         bias, gates = self.decoder1.gate_bias, None
-        of_aux = self.decoder1.weight[:, :, : self.joints]
+        of_aux = weight[:, :, : self.joints]
         if aux is not None:
             gates = product(of_aux, aux.permute(1, 2, 0, 3).reshape(AXES, self.joints, -1))
             gates = gates.view(AXES, -1, len(aux), aux.shape[-1]).permute(2, 0, 1, 3)
@@ -173,13 +172,13 @@ class Cage(nn.Module):
             # What is fed back is linear in the attentional state, so it goes into the weights; the first input is zeros.
             k = self.config.hidden
             fed, constant = torch.bmm(of_aux, self.output), torch.bmm(of_aux, self.output_bias)
+            weight = weight[:, :, self.joints :]
             weight = torch.cat([weight[:, :, :k] + fed, weight[:, :, k:]], dim=2)
             bias = bias + constant
             first = torch.arange(values.shape[1], device=values.device)[:, None, None, None] == 0
             gates = torch.where(first, -constant, 0.0).expand(-1, -1, -1, state[0].shape[-1])
         mask = self.mask if self.config.attention == "mbas" else None
-        weights = self._low(weight), self._low(self.decoder2.weight), self._low(self.combine)
-        biases = self._low(bias), self._low(self.decoder2.gate_bias)
+        weights, biases = (weight, self.decoder2.weight, self.combine), (bias, self.decoder2.gate_bias)
         h1, c1, h2, c2 = state
         return attend(gates, weights, biases, (h1, c1, h2, c2), keys, values, mask, self.config.squash)
 
@@ -197,8 +196,8 @@ class Cage(nn.Module):
         weight: Tensor = self.decoder1.weight
         if aux is None:
             aux, weight = h1.new_zeros(length, AXES, 0, h1.shape[-1]), weight[:, :, self.joints :]
-        x, _, _ = lstm(self._low(aux), self._low(weight), self._low(self.decoder1.gate_bias), h1, c1)
-        return lstm(x, self._low(self.decoder2.weight), self._low(self.decoder2.gate_bias), h2, c2)[0]
+        x, _, _ = lstm(self._low(aux), weight, self.decoder1.gate_bias, h1, c1)
+        return lstm(x, self.decoder2.weight, self.decoder2.gate_bias, h2, c2)[0]
 
     def _task(self, x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """What is read and what is to come out (CAGE, section 3.2 and 3.7)."""

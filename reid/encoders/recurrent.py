@@ -1,11 +1,11 @@
 """LSTM layers and an attending decoder for several axes of space at once, with their gradients written out.
 
 States lie feature by feature, (axes, features, batch): the weights, (axes, 4 K, inputs + K), stand on the left of every product,
-which is the shape that matrix libraries do fastest, and the four gates are blocks of rows. Weights may be of lower precision
-than c: products and h are then of the weights' dtype, gates and attention of c's. The gradients are by hand since what autograd
-would keep and pass around between the steps costs about as much as the products themselves. So would the sums and sigmoids, so
-they are few: the bias is a column of the weight that meets a row of ones, and tanh(x) is 1 - 2 sigmoid(-2 x), whose -2 is
-multiplied into the weights (`_prepared`) and whose 1 - 2 into the product that always follows.
+which is the shape that matrix libraries do fastest, and the four gates are blocks of rows. What is put in may be of lower
+precision than the weights: products and h are then of its dtype, all else is of theirs. The gradients are by hand since what
+autograd would keep and pass around between the steps costs about as much as the products themselves. So would the sums and
+sigmoids, so they are few: the bias is a column of the weight that meets a row of ones, and tanh(x) is 1 - 2 sigmoid(-2 x), whose
+-2 is multiplied into the weights (`_prepared`) and whose 1 - 2 into the product that always follows.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def lstm(x: Tensor, weight: Tensor, bias: Tensor, h: Tensor | None, c: Tensor | 
         Hidden states (f, axes, K, B), the last h and the last c.
     """
     if not torch.is_grad_enabled():
-        return _lstm(x, _prepared(bias, weight), h, c, None)
+        return _lstm(x, _prepared(x.dtype, bias, weight), h, c, None)
     result: tuple[Tensor, Tensor, Tensor] = _Lstm.apply(x, weight, bias, h, c)
     return result
 
@@ -61,7 +61,8 @@ def attend(
 
     Args:
         gates: (f, axes, 4 K, B), added to the gates of the first layer: what an auxiliary input contributes; None is nothing.
-        weights: of the first layer (axes, 4 K, 2 K), of the second (the same), and W (axes, K, 2 K).
+        weights: of the first layer (axes, 4 K, n + 2 K), whose first n columns nothing meets, of the second (axes, 4 K, 2 K), and
+            W (axes, K, 2 K).
         biases: of the two layers, (axes, 4 K, 1).
         state: h and c of the first layer, h and c of the second, (axes, K, B) each.
         keys, values: (axes B, f, K).
@@ -73,22 +74,23 @@ def attend(
     """
     if not torch.is_grad_enabled():
         (w1, w2, combine), (b1, b2) = weights, biases
-        weights = _prepared(w1, b1), _prepared(w2, b2), combine
+        weights = _attending(values.dtype, w1, w2, combine, b1, b2)
         return _attend(gates, weights, state, keys, values, mask, squash, None)[:3]
     result: tuple[Tensor, Tensor, Tensor] = _Attend.apply(gates, *weights, *biases, *state, keys, values, mask, squash)
     return result
 
 
 def product(weight: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(axes, M, N) @ (axes, N, B) + (axes, M, 1)."""
+    """(axes, M, N) @ (axes, N, B) + (axes, M, 1), multiplied in the dtype of x."""
     written_out = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    out: Tensor = _Product.apply(weight, x) if written_out else _product(weight, x)
+    out: Tensor = _Product.apply(weight, x) if written_out else _product(weight.to(x.dtype), x)
     return out if bias is None else out + bias
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, x: Tensor) -> Tensor:
+        weight = weight.to(x.dtype)
         ctx.save_for_backward(weight, x)
         return _product(weight, x)
 
@@ -164,11 +166,17 @@ class _Outer:
         if self._filled == self._together:
             self._flush()
 
-    def total(self, columns: slice = slice(None)) -> Tensor:
-        """(axes, M, as many as there are columns)."""
+    def total(self, columns: slice = slice(None), unmet: int = 0) -> Tensor:
+        """(axes, M, unmet + as many as there are columns); the first are zeros, of columns of the weight that nothing met."""
         self._flush()
-        sums = [total[..., columns] for total in self._sums]
-        return torch.stack(sums) if self._weight.is_cpu else sums[0].contiguous()
+        axes, rows, width = self._weight.shape
+        width, dtype = len(range(width)[columns]), _at_least_single(self._weight.dtype)
+        out = self._weight.new_empty(axes, rows, unmet + width, dtype=dtype)
+        out[..., :unmet] = 0
+        places = out[..., unmet:]
+        for place, total in zip(places.unbind() if out.is_cpu else [places], self._sums, strict=True):
+            place.copy_(total[..., columns])
+        return out
 
     def _flush(self) -> None:
         if self._filled:
@@ -182,15 +190,18 @@ class _Outer:
         self._sums = [self._added(total, *pair) for total, pair in zip(before, pairs, strict=True)]
 
     def _added(self, total: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
-        whole, beta = self._columns == slice(None), 0 if total is None else 1
+        whole, low = self._columns == slice(None), _at_least_single(a.dtype) != a.dtype
         if whole and _by_onednn(a):
             return _onednn_product(a, b, total)
+        if whole and low and total is None:
+            return a @ b.mT
+        beta = 0 if total is None else 1
         if total is None:
             total = _sum_of(self._weight if a.dim() == 3 else self._weight[0], whole)
+        total = total.to(_at_least_single(total.dtype))
         part = total[..., self._columns]
-        if part.dtype != a.dtype:  # sums over many steps want the higher precision
-            outer = a @ b.mT
-            part.add_(outer) if beta else part.copy_(outer)
+        if low:  # sums over many steps want the higher precision
+            part.add_(a @ b.mT)
         elif _by_onednn(a):
             part.add_(_onednn_product(a, b))
         else:
@@ -218,7 +229,7 @@ def _step(
     """
     below = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]
     gates = _product(weight[:, :, columns], below)
-    gates = gates.to(torch.promote_types(gates.dtype, torch.float32))
+    gates = gates.to(_at_least_single(gates.dtype))
     if add is not None:
         gates += add
     i, f, o, g = torch.split(gates.sigmoid_(), gates.shape[1] // 4, dim=1)
@@ -234,19 +245,19 @@ def _times_tanh(y: Tensor, rest: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.addcmul(y, y, rest, value=-2, out=out)
 
 
-def _step_back(kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, dweight: _Outer) -> tuple[Tensor, Tensor, Tensor]:
+def _step_back(kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, dweight: _Outer, d: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of one step, of what is `_prepared` as it is.
 
     Args:
         turned: the weight, turned (axes, rows, 4 K): the gradients that it gives are of the rows it has.
         dh, dc: of the step's h and c.
         dweight: of the weight: added to.
+        d: of the gates (axes, 4 K, B): written.
 
     Returns:
-        Of the inputs (axes, ..., B), of c before, and of the gates (axes, 4 K, B).
+        Of the inputs (axes, ..., B), and of c before.
     """
     i, f, o, g = torch.split(kept.gates, kept.rest.shape[1], dim=1)
-    d = torch.empty_like(kept.gates)
     di, df, do, dg = torch.split(d, kept.rest.shape[1], dim=1)
     through = _sigmoid_backward(dh * o, kept.rest)
     dc = through.mul_(4) if dc is None else torch.add(dc, through, alpha=4)
@@ -260,12 +271,23 @@ def _step_back(kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, dweig
     _sigmoid_backward.grad_input(d, kept.gates, grad_input=d)
     low = d.to(turned.dtype)
     dweight.add(low, kept.inputs, kept.columns)
-    return _product(turned, low), dc * f, d
+    return _product(turned, low), dc * f
 
 
-def _prepared(*parts: Tensor) -> Tensor:
+def _prepared(dtype: torch.dtype, *parts: Tensor) -> Tensor:
     """Weight and bias side by side, the rows of the gate g times -2."""
-    return _scaled(torch.cat(parts, dim=2))
+    out = parts[0].new_empty(*parts[0].shape[:2], sum(part.shape[2] for part in parts), dtype=dtype)
+    for place, part in zip(out.split([part.shape[2] for part in parts], dim=2), parts, strict=True):
+        place.copy_(part)
+    return _scaled(out)
+
+
+def _attending(
+    dtype: torch.dtype, w1: Tensor, w2: Tensor, combine: Tensor, b1: Tensor, b2: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights as `_attend` takes them."""
+    used = w1[:, :, w1.shape[2] - w2.shape[2] :]
+    return _prepared(dtype, used, b1), _prepared(dtype, w2, b2), combine.to(dtype)
 
 
 def _scaled(gates: Tensor) -> Tensor:
@@ -279,10 +301,14 @@ def _ones(like: Tensor) -> Tensor:
     return like.new_ones(*like.shape[:-2], 1, like.shape[-1])
 
 
+def _at_least_single(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
 def _sum_of(tensor: Tensor, whole: bool) -> Tensor:
     """Where gradients are summed, at least in float32; rows begin at cache lines, or adding products takes half as long again."""
     *rows, width = tensor.shape
-    dtype = torch.promote_types(tensor.dtype, torch.float32)
+    dtype = _at_least_single(tensor.dtype)
     make = torch.empty if whole else torch.zeros  # whether what is written first meets every column
     return make(*rows, -(-width // 16) * 16, dtype=dtype, device=tensor.device)[..., :width]
 
@@ -309,20 +335,20 @@ class _Lstm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, h: Tensor | None, c: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.kept, ctx.weight, ctx.wide = [], _prepared(bias, weight), x.shape[2]
+        ctx.kept, ctx.weight, ctx.wide = [], _prepared(x.dtype, bias, weight), x.shape[2]
         return _lstm(x, ctx.weight, h, c, ctx.kept)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout: Tensor, dh: Tensor, dc: Tensor) -> tuple[Tensor | None, ...]:
         read, first = ctx.needs_input_grad[0], ctx.needs_input_grad[3]
-        wide, dx = ctx.wide if read else 0, []
+        wide, dx, of_gates = ctx.wide if read else 0, [], torch.empty_like(ctx.kept[0].gates)
         steps = len(ctx.kept)
         turned, outer = _turned(ctx.weight[:, :, 1 if read else 1 + ctx.wide :]), _Outer(ctx.weight, steps)
         for t in reversed(range(steps)):
             last = t == 0 and not first  # of a state of zeros nobody asks
             of_x = turned[:, :wide] if last else turned
-            dz, dc, _ = _step_back(ctx.kept[t], of_x, dout[t] + dh, dc, outer)
+            dz, dc = _step_back(ctx.kept[t], of_x, dout[t] + dh, dc, outer, of_gates)
             dx.append(dz[:, :wide])
             dh = dz[:, wide:]
         dbias, dweight = _scaled(outer.total(slice(1))), _scaled(outer.total(slice(1, None)))
@@ -370,8 +396,9 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gates: Tensor | None, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
         w1, w2, combine, b1, b2, h1, c1, h2, c2, keys, values, mask, squash = arguments
-        weights, state = (_prepared(w1, b1), _prepared(w2, b2), combine), (h1, c1, h2, c2)
+        weights, state = _attending(values.dtype, w1, w2, combine, b1, b2), (h1, c1, h2, c2)
         ctx.kept, ctx.shared, ctx.with_gates = [], (*weights, keys, values, mask, squash), gates is not None
+        ctx.unmet = w1.shape[2] - w2.shape[2]
         out, attention, contexts, ctx.joined = _attend(gates, weights, state, keys, values, mask, squash, ctx.kept)
         ctx.save_for_backward(out, attention)
         return out, attention, contexts.contiguous()
@@ -384,7 +411,8 @@ class _Attend(torch.autograd.Function):
         axes, k, length, batch = out.shape
         turned1, turned2, turned_values = *(_turned(w[:, :, : 2 * k]) for w in (w1, w2)), values.transpose(1, 2)
         dw1, dw2, dcombine = (_Outer(w, length) for w in (w1, w2, combine))
-        dgates = []
+        of_gates = torch.empty_like(ctx.kept[0][0].gates)
+        dgates = of_gates.new_empty(length, *of_gates.shape) if ctx.with_gates else None
         dscores = torch.empty_like(attention, dtype=keys.dtype)
         dused = values.new_empty(axes * batch, length, k)
         dlast = dh1 = dh2 = dc1 = dc2 = None
@@ -406,15 +434,16 @@ class _Attend(torch.autograd.Function):
             dscores[:, t] = dscore
             dquery = torch.bmm(dscores[:, t, None], keys).view(axes, batch, k) + djoined[:, :, :k]
             of_h2 = dquery.transpose(1, 2)
-            dz, dc2, _ = _step_back(second, turned2, of_h2.contiguous() if dh2 is None else dh2 + of_h2, dc2, dw2)
+            dz, dc2 = _step_back(second, turned2, of_h2.contiguous() if dh2 is None else dh2 + of_h2, dc2, dw2, of_gates)
             dh2 = dz[:, k:]
             of_h1 = dz[:, :k] if dh1 is None else dz[:, :k] + dh1
-            dz, dc1, of_gates = _step_back(first, turned1 if t else turned1[:, k:], of_h1, dc1, dw1)
+            of_first = of_gates if dgates is None else dgates[t]
+            dz, dc1 = _step_back(first, turned1 if t else turned1[:, k:], of_h1, dc1, dw1, of_first)
             dlast, dh1 = (dz[:, :k], dz[:, k:]) if t else (None, dz)
-            dgates.append(of_gates)
         used = attention if mask is None else attention * mask
         dkeys = torch.bmm(dscores.transpose(1, 2), joined[:, :, :k])
         dvalues = torch.bmm(used.to(values.dtype).transpose(1, 2), dused)
-        of_weight, of_bias = ([_scaled(dw.total(part)) for dw in (dw1, dw2)] for part in (slice(-1), slice(-1, None)))
-        added = _scaled(torch.stack(dgates[::-1])) if ctx.with_gates else None
-        return added, *of_weight, dcombine.total(), *of_bias, dh1, dc1, dh2, dc2, dkeys, dvalues, None, None
+        of_w1, of_w2 = _scaled(dw1.total(slice(-1), ctx.unmet)), _scaled(dw2.total(slice(-1)))
+        of_bias = [_scaled(dw.total(slice(-1, None))) for dw in (dw1, dw2)]
+        added = None if dgates is None else _scaled(dgates)
+        return added, of_w1, of_w2, dcombine.total(), *of_bias, dh1, dc1, dh2, dc2, dkeys, dvalues, None, None
