@@ -276,8 +276,9 @@ def _step_back(kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, dweig
 
 def _prepared(dtype: torch.dtype, *parts: Tensor) -> Tensor:
     """Weight and bias side by side, the rows of the gate g times -2."""
-    out = parts[0].new_empty(*parts[0].shape[:2], sum(part.shape[2] for part in parts), dtype=dtype)
-    for place, part in zip(out.split([part.shape[2] for part in parts], dim=2), parts, strict=True):
+    widths = [part.shape[2] for part in parts]
+    out = parts[0].new_empty(*parts[0].shape[:2], sum(widths), dtype=dtype)
+    for place, part in zip(torch.split(out, widths, dim=2), parts, strict=True):
         place.copy_(part)
     return _scaled(out)
 

@@ -111,7 +111,7 @@ def main() -> None:
     device = torch.device(options.device)
     rate = matrix_rate(device)
     print(f"{device}, {torch.get_num_threads()} threads; best matrix rate {rate / 1e9:.0f} GFLOP/s in float32\n")
-    print(f"{'':10}{'train':>8}{'plain':>8}{'ratio':>7}{'floor':>7}{'encode':>9}{'plain':>8}{'ratio':>7}   MFLOP a window")
+    print(f"{'':10}{'train':>8}{'plain':>8}{'ratio':>7}{'floor':>7}{'bf16':>7}{'ratio':>7}{'encode':>9}{'plain':>8}{'ratio':>7}")
     result: dict[str, dict[str, float | None]] = {}
     for name in options.only or SHAPES:
         length, joints = SHAPES[name]
@@ -120,8 +120,8 @@ def main() -> None:
         result[name] = row
         print(
             f"{name:10}{row['fast']:8.0f}{row['plain']:8.0f}{row['fast'] / row['plain']:7.2f}{row['floor_share']:7.0%}"
-            f"{row['encode_fast']:9.0f}{row['encode_plain']:8.0f}{row['encode_fast'] / row['encode_plain']:7.2f}"
-            f"   {train_operations(length, joints) / 1e6:.0f} in training"
+            + (f"{row['bf16']:7.0f}{row['bf16'] / row['plain']:7.2f}" if row["bf16"] else f"{'':14}")
+            + f"{row['encode_fast']:9.0f}{row['encode_plain']:8.0f}{row['encode_fast'] / row['encode_plain']:7.2f}"
         )
     if device.type == "cuda":
         rate = matrix_rate(device, torch.bfloat16)
@@ -161,13 +161,13 @@ def measure(length: int, joints: int, device: torch.device, seconds: float) -> d
         with torch.no_grad():
             ours.features(windows).mean(1)
 
-    trained = best(device, seconds, plain_step, fast(length, joints, device, BATCH, torch.float32))
+    precisions = (torch.float32, torch.bfloat16) if has_bf16(device) else (torch.float32,)
+    trained = best(device, seconds, plain_step, *(fast(length, joints, device, BATCH, precision) for precision in precisions))
     encoded = best(device, seconds / 2, encode_plain, encode_fast)
-    low = best(device, seconds / 2, fast(length, joints, device, BATCH, torch.bfloat16))[0] if has_bf16(device) else None
     return {
         "plain": BATCH / trained[0],
         "fast": BATCH / trained[1],
-        "bf16": BATCH / low if low else None,
+        "bf16": BATCH / trained[2] if len(trained) > 2 else None,
         "encode_plain": BATCH / encoded[0],
         "encode_fast": BATCH / encoded[1],
     }
