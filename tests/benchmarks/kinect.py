@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="of every encoder (cage: five where this is three or more)")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of AGE's and CAGE's products")
     parser.add_argument("--train-trials", type=int, default=10, help="encoders learn from trials 1 to this")
     parser.add_argument("--normalize", nargs="+", choices=("none", "root", "gait"), default=["gait"])
     parser.add_argument("--skip-no-size", action="store_true", help="leave out the bodies of one size")
@@ -244,7 +245,7 @@ def fitted(
     torch.manual_seed(seed)
     factory = plugins.load("encoder", model)
     encoder = factory(takes, *([config] if config else []))
-    training = TrainConfig(epochs=options.epochs, batch=options.batch)
+    training = TrainConfig(epochs=options.epochs, batch=options.batch, precision=options.precision)
     labels = subject[window_track[chosen]] if subject is not None else None
     for _ in train(encoder, xyz, start[chosen], window_track[chosen], training, CPU, seed, subject=labels):
         pass
