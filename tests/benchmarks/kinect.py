@@ -10,8 +10,9 @@ and AGE without labels, LSTMs and PoseGait with them. Vectors are partly whitene
 `published` are the Euclidean distances of the papers. `no size`: every body is given the mean bone lengths of the training data
 (gait). `shipped` is the encoder that comes with the package, compared by angle.
 
-Runs of an encoder are kept in --out, so that the table can be had in pieces. Last line: one JSON object, seed means of the first
-normalisation named: {"same_sensor": {MODEL: rank1}, "other_sensor": ..., "other_sensor_no_size": ...}.
+Runs of an encoder are kept in --out, so that the table can be had in pieces; docs/kinect.jsonl has those that were made. Last
+line: one JSON object, seed means of the first normalisation named: {"same_sensor": {MODEL: rank1}, "other_sensor": ...,
+"other_sensor_no_size": ...}.
 """
 
 import argparse
@@ -114,7 +115,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON lines: finished runs are read from it and added to it")
     options = parser.parse_args()
     models = [m.strip() for m in options.models.split(";")] if options.models else list(MODELS)
-    kept = _read(options.out)
+    kept = _read(options.out, options)
     kinds = (*options.normalize, *([] if options.skip_no_size else ["no size"]))
     every = {kind: load(options.data, kind, options.train_trials) for kind in kinds}
     for seed in range(max(options.seeds, max(MORE_SEEDS.values()) if options.seeds >= 3 else 0)):
@@ -422,11 +423,23 @@ def _words(row: dict[str, Any]) -> str:
     return f"same {row['same']['rank1']:.1%}, other {row['other']['rank1']:.1%}"
 
 
-def _read(path: Path | None) -> dict[str, Any]:
-    if path is None or not path.exists():
+def _read(path: Path | None, options: argparse.Namespace) -> dict[str, Any]:
+    """Runs that are kept. The first line says how they were trained; those trained in another way are no part of the table."""
+    if path is None:
         return {}
+    settings = {
+        "epochs": options.epochs,
+        "batch": options.batch,
+        "train_trials": options.train_trials,
+        "precision": options.precision,
+    }
+    if not path.exists():
+        path.write_text(json.dumps(settings) + "\n")
+    first, *lines = path.read_text().splitlines()
+    if json.loads(first) != settings:
+        raise SystemExit(f"{path} holds runs of {first}, not of {json.dumps(settings)}")
     result: dict[str, Any] = {}
-    for line in path.read_text().splitlines():
+    for line in lines:
         result |= json.loads(line)
     return result
 
