@@ -38,10 +38,17 @@ def test_no_first_state_is_zeros():
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize("onednn", [False, True])
+@pytest.fixture(params=["mkl", "onednn", "batched"])  # as on CPUs without and with AVX-512, and on GPUs
+def library(request, monkeypatch):
+    monkeypatch.setattr(recurrent, "ONEDNN", request.param != "mkl")
+    if request.param == "batched":
+        monkeypatch.setattr(recurrent, "_axis_by_axis", lambda x: False)
+        monkeypatch.setattr(recurrent, "_by_onednn", lambda x: False)
+
+
+@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_a_product_and_its_gradients(dtype, onednn, monkeypatch):
-    monkeypatch.setattr(recurrent, "ONEDNN", onednn)
+def test_a_product_and_its_gradients(dtype):
     torch.manual_seed(0)
     exact = torch.promote_types(dtype, torch.float32)
     weight, x, bias = torch.randn(3, 5, 4, dtype=exact), torch.randn(3, 4, 6, dtype=dtype), torch.randn(3, 5, 1, dtype=exact)
@@ -56,10 +63,9 @@ def test_a_product_and_its_gradients(dtype, onednn, monkeypatch):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 8, 19])  # one product, one that is not full, full ones, several
-@pytest.mark.parametrize("onednn", [False, True])
+@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_gradients_of_a_weight_are_the_sum_over_steps_of_what_met_it(dtype, onednn, steps, monkeypatch):
-    monkeypatch.setattr(recurrent, "ONEDNN", onednn)
+def test_gradients_of_a_weight_are_the_sum_over_steps_of_what_met_it(dtype, steps):
     torch.manual_seed(0)
     weight = torch.randn(3, 8, 6).to(dtype)
     outer, expected = recurrent._Outer(weight, steps), torch.zeros(3, 8, 6)
