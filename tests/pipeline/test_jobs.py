@@ -98,10 +98,11 @@ def test_errors_of_the_function_are_raised_here_and_say_where_they_came_from() -
 
 
 RUN = """
-import sys, workers
+import signal, sys, workers
 from pathlib import Path
 from gaitreid.pipeline.jobs import each
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so does what they start
     list(each(workers.sleeps, [Path(sys.argv[1]), Path(sys.argv[2])], 2))
 """
 
