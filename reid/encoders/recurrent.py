@@ -149,24 +149,21 @@ class _Outer:
     """
 
     def __init__(self, weight: Tensor, steps: int) -> None:
-        by_mkl = weight.is_cpu and weight.dtype == torch.float32 and not ONEDNN
-        self._weight, self._columns, self._filled = weight, slice(None), 0
-        self._together = 1 if by_mkl else min(steps, TOGETHER)
+        by_mkl = _axis_by_axis(weight) and not ONEDNN
+        self._weight, self._together, self._filled = weight, 1 if by_mkl else min(steps, TOGETHER), 0
         self._waiting: list[Tensor] = []  # a and b of the steps that are filled, (axes, rows, steps, B) each
         self._sums: list[Tensor] = []  # one of each axis, or one of all
 
     def add(self, a: Tensor, b: Tensor, columns: slice = slice(None)) -> None:
         """a: (axes, M, B); b: (axes, N, B), or as many rows as there are columns of the weight that it met."""
-        if columns != self._columns:
+        if self._together == 1 or columns != slice(None):
             self._flush()
-        self._columns = columns
-        if self._together == 1:
-            self._add(a, b)
+            self._add(a, b, columns)
             return
         if not self._waiting:
             self._waiting = [m.new_empty(*m.shape[:2], self._together, m.shape[2]) for m in (a, b)]
         for buffer, new in zip(self._waiting, (a, b), strict=True):
-            buffer[:, : new.shape[1], self._filled] = new
+            buffer[:, :, self._filled] = new
         self._filled += 1
         if self._filled == self._together:
             self._flush()
@@ -187,15 +184,15 @@ class _Outer:
         if self._filled:
             a, b = (buffer[:, :, : self._filled].flatten(2) for buffer in self._waiting)
             self._filled = 0
-            self._add(a, b[:, : len(range(self._weight.shape[2])[self._columns])])
+            self._add(a, b, slice(None))
 
-    def _add(self, a: Tensor, b: Tensor) -> None:
+    def _add(self, a: Tensor, b: Tensor, columns: slice) -> None:
         pairs = [*zip(a, b, strict=True)] if _axis_by_axis(a) else [(a, b)]
         before: list[Tensor | None] = [*self._sums] or [None] * len(pairs)
-        self._sums = [self._added(total, *pair) for total, pair in zip(before, pairs, strict=True)]
+        self._sums = [self._added(total, *pair, columns) for total, pair in zip(before, pairs, strict=True)]
 
-    def _added(self, total: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
-        whole, low = self._columns == slice(None), _at_least_single(a.dtype) != a.dtype
+    def _added(self, total: Tensor | None, a: Tensor, b: Tensor, columns: slice) -> Tensor:
+        whole, low = columns == slice(None), _at_least_single(a.dtype) != a.dtype
         if whole and _by_onednn(a):
             return _onednn_product(a, b, total)
         if whole and low and total is None:
@@ -204,7 +201,7 @@ class _Outer:
         if total is None:
             total = _sum_of(self._weight if a.dim() == 3 else self._weight[0], whole)
         total = total.to(_at_least_single(total.dtype))
-        part = total[..., self._columns]
+        part = total[..., columns]
         if low:  # sums over many steps want the higher precision
             part.add_(a @ b.mT)
         elif _by_onednn(a):
