@@ -54,18 +54,17 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         EmptyError: there are no windows to train on.
         UsageError: there is nothing to resume.
     """
-    from gaitreid.reid.train import join_group, wait_for_group
+    from gaitreid.reid.train import group, wait_for_group
 
-    join_group(device(config.device))
     folder = work.model(name)
     sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
     description = _description(work, config, sequences)
-    state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, wait=wait_for_group)
-    if state is None:
-        console.say(f"train: '{name}' is up to date")
-        return folder
-    _run(folder, config, sequences, state, description, name, console)
-    wait_for_group()
+    with group(device(config.device)):
+        state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, wait=wait_for_group)
+        if state is None:
+            console.say(f"train: '{name}' is up to date")
+        else:
+            _run(folder, config, sequences, state, description, name, console)
     return folder
 
 

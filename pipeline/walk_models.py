@@ -53,21 +53,20 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         EmptyError: there are no walks to train on.
         UsageError: there is nothing to resume.
     """
-    from gaitreid.reid.train import join_group, wait_for_group
+    from gaitreid.reid.train import group, wait_for_group
 
     if config.train.epochs != TrainConfig().epochs:
         raise UsageError(f"'{config.train.model}' counts steps, not epochs: set walks.iterations (--iterations) instead")
-    join_group(device(config.device))
     folder = work.model(name)
     walks = store.read(work.walks, "walks", Walks, "/walks")
     rows = _chosen(walks, config)
     description = _description(work, config, walks, rows)
-    state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, wait=wait_for_group)
-    if state is None:
-        console.say(f"train: '{name}' is up to date")
-        return folder
-    _run(folder, config, walks, rows, state, description, name, console)
-    wait_for_group()
+    with group(device(config.device)):
+        state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, wait=wait_for_group)
+        if state is None:
+            console.say(f"train: '{name}' is up to date")
+        else:
+            _run(folder, config, walks, rows, state, description, name, console)
     return folder
 
 

@@ -1,6 +1,7 @@
 """A training loop that one can read. Knows arrays; who keeps the snapshots is the caller's affair."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -167,10 +168,21 @@ def batches(window_track: IntArray, config: TrainConfig, rng: np.random.Generato
     return list(np.array_split(order, max(1, round(len(order) / config.batch))))
 
 
-def join_group(device: torch.device) -> None:
-    """Under torchrun, join the other processes."""
-    if distributed.is_available() and distributed.is_torchelastic_launched() and not distributed.is_initialized():
+@contextmanager
+def group(device: torch.device) -> Iterator[None]:
+    """Under torchrun, together with the other processes until all are done; then each is by itself again.
+
+    A process that ends without having left can abort: the group's threads outlive the interpreter.
+    """
+    joins = distributed.is_available() and distributed.is_torchelastic_launched() and not distributed.is_initialized()
+    if joins:
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+        wait_for_group()
+    finally:
+        if joins:
+            distributed.destroy_process_group()
 
 
 def wait_for_group() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -25,8 +26,11 @@ from gaitreid.pose.skeleton import BLAZEPOSE33, H36M17, remap
 SMALL = ["--set", "train.epochs=2", "--set", "train.batch=32", "--jobs", "1"]
 
 
-def gaitreid(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gaitreid.cli", *map(str, arguments)]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+def gaitreid(*arguments: object, cwd: Path, code: int = 0, by: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *by, "-m", "gaitreid.cli", *map(str, arguments)]
     result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert result.returncode == code, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
@@ -151,6 +155,12 @@ def test_training_goes_on_where_it_was_cut_off(project: Path) -> None:
     assert "going on after epoch 1" in result.stdout
     assert (one / "encoder.safetensors").read_bytes() == (two / "encoder.safetensors").read_bytes()
     assert "up to date" in gaitreid("train", "--name", "one", *SMALL, cwd=project).stdout
+
+
+def test_two_processes_train_by_the_command_and_end_in_peace(project: Path) -> None:
+    assert "'both' done" in gaitreid("train", "--name", "both", *SMALL, cwd=project, by=TORCHRUN).stdout
+    assert "up to date" in gaitreid("train", "--name", "both", *SMALL, cwd=project, by=TORCHRUN).stdout
+    assert "up to date" in gaitreid("train", "--name", "both", *SMALL, cwd=project).stdout
 
 
 def test_second_extraction_does_nothing_and_new_labels_need_no_new_poses(project: Path) -> None:
