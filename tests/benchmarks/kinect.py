@@ -18,7 +18,7 @@ line: one JSON object, seed means of the first normalisation named: {"same_senso
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,28 @@ PLUS = ("cage", "cage, prediction", "cage, sorting")
 RECOGNISED = ("age", "cage")
 UNTRAINED = ("d13", "d16")
 MORE_SEEDS = {"cage": 5}
+SHOWN = (
+    *list(MODELS)[: list(MODELS).index("lstm")],
+    "plus",
+    *(f"{model}, recognition network {manner}" for model in RECOGNISED for manner in ("AP", "SC")),
+    *(f"cage, trained on {source}" for source in ("mocap", "rendered")),
+    *list(MODELS)[list(MODELS).index("lstm") :],
+)
+ORDERING = (
+    ("age, no attention", "age, BAS"),
+    ("age, BAS", "age, MBAS"),
+    ("age, BAS", "age"),
+    ("cage, BAS", "cage"),
+    ("age", "cage"),
+    ("cage", "plus"),
+    *((f"{model}, recognition network SC", f"{model}, recognition network AP") for model in RECOGNISED),
+)
+# Columns of the table: vectors that are partly whitened, by angle, and as the papers compare them.
+PLACES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "same sensor": lambda run: run["same"],
+    "other": lambda run: run["other"],
+    "other, Euclidean": lambda run: run.get("published", {}).get("other"),
+}
 WITHOUT_SIZE = ("age", "cage", "lstm", "lstm-multi", "posegait", "d13", "d16")  # the rest is not worth the time there
 RECOGNISE = RecogniseConfig(epochs=10)
 
@@ -124,6 +146,8 @@ def main() -> None:
                 print(f"{kind:8} {name:42} {_words(row)}", flush=True)
     for kind in kinds:
         print_table(kind, kept)
+    print_differences(options.normalize, kept)
+    print(f"\n{sum(row['seconds'] for row in kept.values()) / 3600:.1f} hours of training and encoding, on one core each")
     print(json.dumps(_summary(options.normalize[0], kept)))
 
 
@@ -375,34 +399,75 @@ def rendered(folder: Path) -> tuple[Skeleton, list[Track3D]]:
 
 
 def print_table(kind: str, kept: dict[str, Any]) -> None:
-    """One normalisation, means over seeds."""
-    print(
-        f"\n{kind}: Rank-1 (95 %) and nAUC; published: Euclidean distance of vectors as they are; LMNN, ITML: learnt from labels"
+    """One normalisation, per cent, means over seeds, also of the intervals."""
+    print(f"\n`{kind}`\n")
+    _print_row(
+        "",
+        "seeds",
+        *(f"{where}: {what}" for where in PLACES for what in ("Rank-1", "nAUC")),
+        *(name.upper() for name in LEARNT),
+        "s a run",
     )
-    print(f"{'':34}{'seeds':>6}  {'same sensor':28}{'other sensor':28}{'published':>10}{'LMNN':>8}{'ITML':>8}{'s a run':>9}")
+    _print_row(*["---"] * (2 + 2 * len(PLACES) + len(LEARNT) + 1))
     for name, runs in _by_name(kind, kept).items():
-        cells = "".join(f"{_cell(runs, where):28}" for where in ("same", "other"))
-        more = "".join(
-            f"{np.mean([r[k]['other']['rank1'] for r in runs]):{w}.1%}" if k in runs[0] else " " * w
-            for k, w in (("published", 10), ("lmnn", 8), ("itml", 8))
-        )
-        seconds = np.mean([r["seconds"] for r in runs])
-        print(f"{name:34}{len(runs):6}  {cells}{more}{f'{seconds:9.0f}' if seconds else ''}")
+        figures = [_cell([of(run) for run in runs], what) for of in PLACES.values() for what in ("rank1", "nauc")]
+        learnt_by = [_percent([run[by]["other"]["rank1"] for run in runs]) if by in runs[0] else "" for by in LEARNT]
+        seconds = float(np.mean([run["seconds"] for run in runs]))
+        _print_row(_shown(name), str(len(runs)), *figures, *learnt_by, f"{seconds:.0f}" if seconds else "")
 
 
-def _cell(runs: list[dict[str, Any]], where: str) -> str:
-    rank1 = np.mean([r[where]["rank1"] for r in runs])
-    low, high = np.mean([r[where]["rank1_ci95"] for r in runs], axis=0)
-    return f"{rank1:6.1%} ({low:.1%}-{high:.1%}) {np.mean([r[where]['nauc'] for r in runs]):.1%}"
+def print_differences(kinds: Iterable[str], kept: dict[str, Any]) -> None:
+    """What the papers say is better against what it is better than, with another sensor: points of Rank-1, one a seed."""
+    kinds = list(kinds)
+    print()
+    _print_row("", "", *kinds)
+    _print_row(*["---"] * (2 + len(kinds)))
+    for worse, better in ORDERING:
+        for label, of in (("whitened", PLACES["other"]), ("Euclidean", PLACES["other, Euclidean"])):
+            cells = [", ".join(_differences(_by_seed(kind, worse, of, kept), _by_seed(kind, better, of, kept))) for kind in kinds]
+            if any(cells):
+                compared = "" if "network" in better else label
+                _print_row(f"{_shown(worse)} to {_shown(better)}", compared, *cells)
+
+
+def _shown(name: str) -> str:
+    return {"age": "age (LAS)", "cage": "cage (LAS)", "plus": "cage-plus"}.get(name, name)
+
+
+def _print_row(*cells: str) -> None:
+    print("|", " | ".join(cells), "|")
+
+
+def _percent(shares: Any) -> str:
+    return f"{100 * np.mean(shares):.1f}"
+
+
+def _cell(runs: list[dict[str, Any] | None], what: str) -> str:
+    there = [run for run in runs if run is not None]
+    if not there:
+        return ""
+    low, high = (_percent(ends) for ends in zip(*(run[f"{what}_ci95"] for run in there), strict=True))
+    return f"{_percent([run[what] for run in there])} ({low} to {high})"
+
+
+def _by_seed(kind: str, name: str, of: Callable[[dict[str, Any]], Any], kept: dict[str, Any]) -> dict[str, float]:
+    """Rank-1 of each seed's run of a model, where there is such a figure."""
+    runs = {key.partition("#")[2]: of(row) for key, row in kept.items() if key.partition("#")[0] == f"{kind}|{name}"}
+    return {seed: figures["rank1"] for seed, figures in sorted(runs.items()) if figures is not None}
+
+
+def _differences(before: dict[str, float], after: dict[str, float]) -> list[str]:
+    return [f"{100 * (after[seed] - before[seed]):+.1f}" for seed in before if seed in after]
 
 
 def _by_name(kind: str, kept: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    result: dict[str, list[dict[str, Any]]] = {}
+    """The runs of each model, in the order of the table; what is made by hand comes last."""
+    result: dict[str, list[dict[str, Any]]] = {name: [] for name in SHOWN}
     for key, row in kept.items():
         of, name = key.split("|")
         if of == kind:
             result.setdefault(name.partition("#")[0], []).append(row)
-    return result
+    return {name: runs for name, runs in result.items() if runs}
 
 
 def _summary(kind: str, kept: dict[str, Any]) -> dict[str, dict[str, float]]:
