@@ -13,7 +13,7 @@ import numpy as np
 
 from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.errors import UsageError
-from gaitreid.pose.video import Image, frames
+from gaitreid.pose.video import Bounds, Image, frames
 
 LOOK_SECONDS, LOOK_FRAMES = 4.0, 25  # that `choose` looks at
 MIN_HEIGHT = 0.15  # of a person, as a share of the picture's height
@@ -143,9 +143,13 @@ def _network(name: str, device: str, trust_config: bool) -> Detector:
     return made
 
 
-def choose(path: Path) -> tuple[str, str]:
-    """Which detector suits a video, from a look at its first seconds, and why in a few words."""
-    info, stream = frames(path)
+def choose(path: Path, bounds: Bounds = Bounds()) -> tuple[str, str]:  # noqa: B008
+    """Which detector suits a video, from a look at its first seconds, and why in a few words.
+
+    Raises:
+        ItemError: as `frames` does, with the same `bounds`.
+    """
+    info, stream = frames(path, bounds=bounds)
     if info.width < 0.6 * info.height and info.width < 200:
         return "whole", "the picture is cut to one person"
     look = range(0, round(LOOK_SECONDS * info.fps / info.step), max(1, round(LOOK_SECONDS * info.fps / info.step / LOOK_FRAMES)))

@@ -175,7 +175,7 @@ def extract(
             no track was kept give an extraction without tracks, whose `rejected` says why.
     """
     info, stream = frames(path, config.max_fps, bounds)
-    name, why = choose(path) if config.detector == "auto" else (config.detector, "as asked")
+    name, why = choose(path, bounds) if config.detector == "auto" else (config.detector, "as asked")
     found = _Found(config)
     tracker = Tracker(config, name, estimators, found.add)
     read = 0

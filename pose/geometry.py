@@ -114,7 +114,8 @@ def resize(xyz: FloatArray, skeleton: Skeleton, lengths: FloatArray) -> FloatArr
 def steadied(xyz: FloatArray, skeleton: Skeleton) -> FloatArray:
     """The same movements with one length of every bone throughout, the same on both sides: its median.
 
-    Bones that close a loop of the skeleton (such as between the shoulders) follow from the others.
+    A bone that was never seen is as long as the other side's. Bones that close a loop of the skeleton (such as between the
+    shoulders) follow from the others.
 
     Args:
         xyz: (T, J, 3), NaN is missing.
@@ -126,8 +127,9 @@ def steadied(xyz: FloatArray, skeleton: Skeleton) -> FloatArray:
             reached |= {parent, child}
     twin = skeleton.mirror()
     lengths = {bone: _median(np.linalg.norm(xyz[:, bone[1]] - xyz[:, bone[0]], axis=-1)) for bone in tree}
-    pairs = [(lengths[a, b], lengths.get((twin[a], twin[b]), lengths[a, b])) for a, b in tree]
-    return resize(xyz, replace(skeleton, edges=tuple(tree)), np.array(pairs).mean(axis=1))
+    pairs = np.array([(lengths[a, b], lengths.get((twin[a], twin[b]), lengths[a, b])) for a, b in tree])
+    both = np.where(np.isnan(pairs), pairs[:, ::-1], pairs)
+    return resize(xyz, replace(skeleton, edges=tuple(tree)), both.mean(axis=1))
 
 
 def _length(xyz: FloatArray, skeleton: Skeleton, a: str, b: str) -> float:

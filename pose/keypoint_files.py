@@ -7,7 +7,7 @@ AlphaPose, docs/output.md and `write_json`; COCO, format-data and format-results
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -17,7 +17,7 @@ import numpy as np
 
 from gaitreid.pose.arrays import BoolArray, FloatArray
 from gaitreid.pose.errors import FormatError
-from gaitreid.pose.skeleton import BODY25, COCO17, COCO18, H36M17, HALPE26, SKELETONS, Skeleton
+from gaitreid.pose.skeleton import ALIASES, BODY25, COCO17, COCO18, H36M17, HALPE26, SKELETONS, Skeleton
 
 LARGEST = 1e6  # pixels: no picture is so large
 LAST = 10_000_000  # frames: more than 100 hours
@@ -190,7 +190,7 @@ def skeleton_of(names: list[str], edges: list[tuple[int, int]], name: str, where
     Raises:
         FormatError: a name is there twice, or an edge has a joint that is not there.
     """
-    joints = tuple(map(joint_name, names))
+    joints = joint_names(names)
     known = _BY_JOINTS.get(tuple(names)) or _BY_JOINTS.get(joints)
     if known:
         return known
@@ -201,16 +201,23 @@ def skeleton_of(names: list[str], edges: list[tuple[int, int]], name: str, where
     return Skeleton(name, joints, tuple(edges))
 
 
-def joint_name(name: str) -> str:
-    """A joint's name as it is written here: `LBigToe`, `big toe L` and `left_big_toe` are the same."""
+def joint_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Joints' names as they are written here: `LBigToe`, `big toe L` and `left_big_toe` are the same, `MidHip` is the pelvis.
+
+    A joint keeps its own name where another one has ours: MPI-INF-3DHP has a `head` below its `head_top`.
+    """
+    spelt = [_spelt(name) for name in names]
+    return tuple(name if ALIASES.get(name) in spelt else ALIASES.get(name, name) for name in spelt)
+
+
+def _spelt(name: str) -> str:
+    """The side first, then the words, all in small letters."""
     words = [_SIDES.get(word.lower(), word.lower()) for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)]
     words.sort(key=lambda word: word not in ("left", "right"))  # the side first, the others in their order
-    plain = "_".join(words) or name
-    return _SAME.get(plain, plain)
+    return "_".join(words) or name
 
 
 _SIDES = {"l": "left", "r": "right"}
-_SAME = {"hip": "pelvis", "mid_hip": "pelvis", "midhip": "pelvis", "root": "pelvis"}
 # MMPose calls Human3.6M's ankles feet and its nose the neck's base.
 _MMPOSE_H36M = (
     "root right_hip right_knee right_foot left_hip left_knee left_foot spine thorax neck_base head "
@@ -315,9 +322,13 @@ def _track(value: Any) -> int | None:
 
 
 def _index(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LAST:
+    if not _is_index(value):
         raise FormatError(f"{where}: a frame's number is {_brief(value)}, expected 0 to {LAST}")
-    return value
+    return int(value)
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LAST
 
 
 def _frame_indices(images: Iterable[str]) -> dict[str, int]:
@@ -438,13 +449,16 @@ def _coco_clip(
 
 
 def _coco_indices(images: list[dict[str, Any]], where: str) -> dict[str, int]:
-    """Frames of one video's pictures, by their ids: as `frame_id` says, else by the names of the files."""
+    """Frames of one video's pictures, by their ids: as `frame_id` says, else by the names of the files.
+
+    PoseTrack's `frame_id` numbers all pictures of all videos, from 10000010000: that is no frame's number.
+    """
     ids = [str(_get(image, "id", where)) for image in images]
     if len(set(ids)) < len(ids):
         raise FormatError(f"{where}: two pictures have the same id")
-    given = [image["frame_id"] for image in images if isinstance(image.get("frame_id"), int)]
+    given = [image["frame_id"] for image in images if _is_index(image.get("frame_id"))]
     if len(set(given)) == len(images):
-        return {image: _index(n, where) for image, n in zip(ids, given, strict=True)}
+        return dict(zip(ids, given, strict=True))
     numbers = _frame_indices([str(image["file_name"]) for image in images])
     if len(numbers) < len(images):
         raise FormatError(f"{where}: two pictures have the same file_name")

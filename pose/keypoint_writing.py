@@ -35,7 +35,11 @@ def openpose_text(people: Iterable[tuple[int, FloatArray, FloatArray]]) -> str:
 
 
 def alphapose_text(tracks: Mapping[int, Track2D]) -> str:
-    """Tracks of one video as AlphaPose writes them for a video, tracked: pictures 0.jpg, 1.jpg ..."""
+    """Tracks of one video as AlphaPose writes them for a video, tracked: pictures 0.jpg, 1.jpg ...
+
+    AlphaPose's 0 is nobody: where a track has this number, all are one higher.
+    """
+    shift = 1 if 0 in tracks else 0
     rows = [
         {
             "image_id": f"{frame}.jpg",
@@ -43,7 +47,7 @@ def alphapose_text(tracks: Mapping[int, Track2D]) -> str:
             "keypoints": flat(track.xy[n], track.score[n]),
             "score": _short(track.score[n].mean()),
             "box": _as_xywh(track.box[n]),
-            "idx": number,
+            "idx": number + shift,
         }
         for frame, number, track, n in rows_of(tracks)
     ]

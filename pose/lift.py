@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from gaitreid.pose.arrays import FloatArray
-from gaitreid.pose.clean import CleanConfig, clean
+from gaitreid.pose.clean import CleanConfig, clean, found
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.geometry import root, steadied
 from gaitreid.pose.records import Track2D, Track3D
@@ -108,6 +108,7 @@ def lift(track: Track2D, config: LiftConfig, lifter: Callable[[str], Lifter]) ->
     xyz, score = clean(_centred(xyz, target), score, track.time, config.clean)
     if by.rigid:
         xyz = _centred(steadied(xyz, target), target)
+    score = np.where(found(xyz), score, 0)  # what hangs from a missing joint is missing, too
     return Track3D(frame=track.frame, time=track.time, xyz=xyz.astype(np.float32), score=score, skeleton=target, lifter=name)
 
 

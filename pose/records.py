@@ -13,8 +13,9 @@ class VideoInfo(Record):
     """Facts of a video, as seen upright (orientation tag honoured).
 
     Attributes:
-        fps: frames a second as the container states it; the mean rate where it varies.
-        frames: number of frames as the container states it, 0 where it does not; not to be trusted.
+        fps: frames a second as the container states it, or as the first frames come where it states far more; the mean rate where
+            it varies.
+        frames: number of frames as the container states it, 0 where it does not or its rate is wrong; not to be trusted.
         step: every step-th frame was used (1: all).
     """
 

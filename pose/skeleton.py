@@ -184,6 +184,18 @@ DERIVED: dict[str, tuple[dict[str, float], ...]] = {
     "right_big_toe": ({"right_foot": 1.0},),
 }
 
+# What other tools and data sets call joints that have another name here.
+ALIASES = {
+    "hip": "pelvis",
+    "mid_hip": "pelvis",
+    "midhip": "pelvis",
+    "root": "pelvis",
+    "head_top": "head",
+    "top_head": "head",
+    "upper_neck": "neck",
+    "head_bottom": "neck",  # PoseTrack's
+}
+
 
 def skeleton(name: str) -> Skeleton:
     """A built-in skeleton by name.

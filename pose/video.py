@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from queue import Full, Queue
 from threading import Event, Thread
@@ -22,6 +23,9 @@ Item = TypeVar("Item")
 Image = NDArray[np.uint8]
 PICTURES = frozenset([".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"])
 FALLBACK_FPS = 25.0  # where the container states no rate, or an absurd one
+UNTIMED = 480  # frames a second: what is stated above it is absurd where no frame has a time
+TIMED = 12  # frames at the start whose times are compared with the rate
+OVERSTATED = 1.75  # times as fast as the frames come: twice is beyond it, even where times are whole milliseconds
 OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # the environment is where OpenCV looks for FFmpeg's options
 CONTAINERS = (
     "3g2,3gp,asf,av1,avi,dv,flv,h264,hevc,ivf,m4a,m4v,matroska,mj2,mjpeg,mov,mp4,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,webm,"
@@ -79,14 +83,16 @@ def frames(path: Path, max_fps: float = 30.0, bounds: Bounds = Bounds()) -> tupl
         capture.release()
         raise ItemError("unreadable", "no frame can be decoded: the file is empty, damaged or of an unknown format")
     first = np.asarray(decoded, dtype=np.uint8)
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    fps = fps if 0.5 <= fps <= 2000 else FALLBACK_FPS
+    stated = capture.get(cv2.CAP_PROP_FPS)
+    fps = _rate(path, stated, max_fps)
     step = max(1, round(fps / max_fps))
+    # FFmpeg mostly makes the number of frames from the length and the rate: where one is wrong, so is the other.
+    count = 0 if fps < stated else int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     info = VideoInfo(
         width=first.shape[1],
         height=first.shape[0],
         fps=float(fps),
-        frames=max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))),
+        frames=max(0, count),
         rotation=int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360,
         step=step,
     )
@@ -182,6 +188,26 @@ def _rest(capture: cv2.VideoCapture, image: Image, fps: float, step: int, bounds
                 image = np.asarray(decoded, dtype=np.uint8)
     finally:
         capture.release()
+
+
+def _rate(path: Path, stated: float, max_fps: float) -> float:
+    """Frames a second: as stated, but not where frames would be left out for the ticks of a clock.
+
+    What browsers record (WebM) and WMV say 1000 then, as their times are in milliseconds.
+    """
+    if not 0.5 <= stated <= 2000:
+        return FALLBACK_FPS
+    if round(stated / max_fps) <= 1:  # every frame is used
+        return stated
+    # These few frames are decoded twice: not all formats can be wound back to the first one, and kept they take memory.
+    capture = _open(path)
+    times = [capture.get(cv2.CAP_PROP_POS_MSEC) for _ in range(TIMED) if capture.grab()]
+    capture.release()
+    apart = [later - time for time, later in pairwise(times) if 0 < later - time <= 2000]  # the others are no times
+    if not apart:
+        return stated if stated <= UNTIMED else FALLBACK_FPS
+    measured = 1000 / float(np.median(apart))
+    return measured if stated > OVERSTATED * measured else stated
 
 
 def _open(path: Path) -> cv2.VideoCapture:

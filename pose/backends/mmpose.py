@@ -14,17 +14,15 @@ from gaitreid.pose import openmmlab
 from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.estimate import CORE, BatchEstimator, Crop, Estimate
-from gaitreid.pose.skeleton import SKELETONS, Skeleton
+from gaitreid.pose.skeleton import ALIASES, SKELETONS, Skeleton
 from gaitreid.pose.video import Image
 
 DEFAULT = "rtmpose-m_8xb256-420e_coco-256x192"
 TOPDOWN, ONE_STAGE = 1.25, 1.5  # sides of crops over those of boxes: GetBBoxCenterScale's; room to tell people apart
 KINDS = {"TopdownPoseEstimator": TOPDOWN, "BottomupPoseEstimator": ONE_STAGE}
 
-# What data sets of mmpose call joints that have another name here.
-NAMES = {"hip": "pelvis", "root": "pelvis", "head_top": "head", "top_head": "head", "upper_neck": "neck"}
-# Human3.6M's, where feet are ankles and the base of the neck is what others call the nose.
-H36M = {**NAMES, "left_foot": "left_ankle", "right_foot": "right_ankle", "neck_base": "nose"}
+# Human3.6M's names, where feet are ankles and the base of the neck is what others call the nose.
+H36M = {**ALIASES, "left_foot": "left_ankle", "right_foot": "right_ankle", "neck_base": "nose"}
 
 
 class MMPose(BatchEstimator):
@@ -120,7 +118,7 @@ def skeleton(meta: Mapping[str, Any], name: str) -> Skeleton:
     if "keypoint_id2name" not in meta:
         raise UsageError(f"mmpose:{name} does not say what its keypoints are: its data set needs `metainfo`")
     theirs = [str(meta["keypoint_id2name"][i]) for i in range(len(meta["keypoint_id2name"]))]
-    names = H36M if "neck_base" in theirs else NAMES
+    names = H36M if "neck_base" in theirs else ALIASES
     joints = tuple(names.get(joint, joint) for joint in theirs)
     lacking = [joint for joint in CORE if joint not in joints]
     if lacking:

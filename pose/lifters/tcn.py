@@ -182,10 +182,14 @@ def lifted(net: Net, xy: FloatArray, score: FloatArray) -> tuple[FloatArray, Flo
 
 
 def _at(time: FloatArray, frames: FloatArray, xy: FloatArray, score: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Keypoints and scores at other times; missing where the frames on both sides do not have the joint, or are a gap."""
+    """Keypoints and scores at other times; missing where the frames on both sides do not have the joint, or are a gap.
+
+    Frames up to half as far again apart as usual are no gap, however slow the track.
+    """
     place = np.clip(np.interp(time, frames, np.arange(len(frames))), 0, len(frames) - 1)
     low = np.floor(place).astype(np.int64)
-    gap = np.diff(frames, append=frames[-1:])[low] > 3 / FPS
+    apart = np.diff(frames, append=frames[-1:])  # 0 after the last frame, so a single one has a median, too
+    gap = apart[low] > max(3 / FPS, 1.5 * float(np.median(apart)))
     xy, score = _between(xy, place), _between(score, place)
     lost = ~found(xy) | (gap & (place > low))[:, None]
     return np.where(lost[..., None], np.nan, xy), np.where(lost, 0, score)

@@ -9,7 +9,7 @@ from gaitreid.pose.estimate import BatchEstimator, Crop, Estimate, Estimators
 from gaitreid.pose.extract import ExtractConfig, extract, iou, least_score, turns
 from gaitreid.pose.silhouettes import in_silhouettes, silhouette
 from gaitreid.pose.skeleton import BLAZEPOSE33
-from gaitreid.pose.video import frames
+from gaitreid.pose.video import Bounds, frames
 
 ROOM = np.random.default_rng(0).integers(90, 130, (120, 240, 3), dtype=np.uint8)
 
@@ -176,6 +176,21 @@ def test_the_choice_of_the_detector(tmp_path):
     assert choose(write(tmp_path / "b.avi", [wide[:, 8 * t : 8 * t + 240] for t in range(80)]))[0] == "hog"
     narrow = [image[:, 80:140] for image in still]
     assert choose(write(tmp_path / "c.avi", narrow))[0] == "whole"
+
+
+def test_the_choice_of_the_detector_keeps_to_the_bounds_of_the_user(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.avi", [people(20 + 2 * t) for t in range(80)])
+    with pytest.raises(ItemError, match=r"limits\.megapixels"):
+        choose(path, Bounds(pixels=20_000))
+    asked = []
+
+    def chosen(*given):
+        asked.append(given)
+        return choose(*given)
+
+    monkeypatch.setattr(extraction, "choose", chosen)
+    extract(path, ExtractConfig(), Estimators(Bars), bounds=Bounds(pixels=60_000_000))
+    assert asked == [(path, Bounds(pixels=60_000_000))]
 
 
 def test_iou():

@@ -101,6 +101,20 @@ def test_what_is_missing_stays_missing_when_bones_are_steadied() -> None:
     assert np.isfinite(np.delete(steady, H36M17.indices("left_knee", "left_ankle"), axis=1)).all()
 
 
+def test_a_bone_that_was_never_seen_is_as_long_as_the_other_sides() -> None:
+    xyz = np.random.default_rng(0).normal(size=(10, 17, 3))
+    left, right, elbow = H36M17.indices("left_wrist", "right_wrist", "right_elbow")
+    xyz[:, left] = np.nan
+    steady = steadied(xyz, H36M17)
+    assert np.isfinite(np.delete(steady, left, axis=1)).all()
+    length = np.median(np.linalg.norm(xyz[:, right] - xyz[:, elbow], axis=-1))
+    np.testing.assert_allclose(np.linalg.norm(steady[:, right] - steady[:, elbow], axis=-1), length)
+    xyz[:, right] = np.nan
+    steady = steadied(xyz, H36M17)
+    assert np.isnan(steady[:, [left, right]]).all()
+    assert np.isfinite(np.delete(steady, [left, right], axis=1)).all()
+
+
 def test_loops_of_a_skeleton_follow_from_the_rest() -> None:
     xyz = np.random.default_rng(0).normal(size=(10, 17, 3))
     steady = steadied(xyz, COCO17)  # shoulders and hips are joined both ways

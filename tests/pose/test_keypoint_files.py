@@ -15,7 +15,7 @@ from gaitreid.pose.keypoint_files import (
     Clip,
     alphapose,
     coco,
-    joint_name,
+    joint_names,
     mmpose,
     natural,
     openpose,
@@ -24,7 +24,7 @@ from gaitreid.pose.keypoint_files import (
 )
 from gaitreid.pose.keypoint_writing import alphapose_text, coco_text, mmpose_text, openpose_text, rows_of, sleap_arrays
 from gaitreid.pose.records import Track2D
-from gaitreid.pose.skeleton import BODY25, COCO17, COCO18, H36M17, HALPE26, SKELETONS, Skeleton
+from gaitreid.pose.skeleton import BODY25, CMU31, COCO17, COCO18, H36M17, HALPE26, SKELETONS, Skeleton
 
 
 def keypoints(joints: int, at: float = 100.0, lost: tuple[int, ...] = ()) -> list[float]:
@@ -96,6 +96,11 @@ def test_alphapose_there_and_back(skeleton):
     clip = alphapose(alphapose_text(tracks).encode(), "clip")
     assert clip.skeleton == skeleton
     check_same(clip, tracks)
+
+
+def test_a_track_of_number_0_is_somebody_in_alphapose_too():
+    tracks = {0: track(COCO17), 4: track(COCO17, (1, 2), seed=1)}
+    check_same(alphapose(alphapose_text(tracks).encode(), "clip"), {number + 1: own for number, own in tracks.items()})
 
 
 def test_alphapose_as_it_writes():
@@ -172,6 +177,22 @@ def test_coco_annotations_as_they_are():
     assert {k: len(v) for k, v in walk.frames.items()} == {9: 0, 10: 1}
     assert person(walk, 10)[1][[1, 2, 3]].tolist() == [1, 0.5, 0]
     assert other.frames == {1: []}
+
+
+def test_posetracks_frames_go_by_the_names_of_its_pictures():
+    data = annotations()
+    data["images"] = [
+        {"id": number, "frame_id": number, "vid_id": video[:6], "file_name": f"images/val/{video}/{n:06d}.jpg"}
+        for video, n, number in (
+            ("000342_mpii_test", 7, 10003420007),
+            ("000342_mpii_test", 8, 10003420008),
+            ("000522_mpii_test", 0, 10005220000),
+        )
+    ]
+    data["annotations"] = [{**data["annotations"][0], "image_id": 10003420008, "track_id": 3}]
+    one, two = coco(encoded(data), "file")
+    assert (one.name, list(one.frames), one.frames[8][0].track) == ("000342_mpii_test", [7, 8], 3)
+    assert (two.name, two.frames) == ("000522_mpii_test", {0: []})
 
 
 def test_joints_of_coco_are_those_that_the_file_names():
@@ -259,10 +280,17 @@ def test_points_that_were_set_by_hand_are_sure():
 @pytest.mark.parametrize(("name", "ours"), [
     ("LBigToe", "left_big_toe"), ("left hip", "left_hip"), ("RHip", "right_hip"), ("hipL", "left_hip"), ("MidHip", "pelvis"),
     ("r_knee", "right_knee"), ("Nose", "nose"), ("left_hip", "left_hip"), ("thorax2", "thorax_2"), ("头", "头"),
-    ("hip", "pelvis"),
+    ("hip", "pelvis"), ("head_top", "head"), ("TopHead", "head"), ("upper neck", "neck"),
 ])  # fmt: skip
 def test_names_of_joints(name, ours):
-    assert joint_name(name) == ours
+    assert joint_names([name]) == (ours,)
+
+
+def test_a_joint_keeps_its_name_where_another_has_ours():
+    assert joint_names(["thorax", "upper_neck", "head_top"]) == ("thorax", "neck", "head")  # MPII
+    assert joint_names(["head_top", "Neck", "head", "upper_neck"]) == ("head_top", "neck", "head", "upper_neck")
+    assert skeleton_of(list(CMU31.joints), [], "mine", "file") is CMU31
+    assert {"neck", "upper_neck"} < set(skeleton_of(list(CMU31.joints[::-1]), [], "mine", "file").joints)
 
 
 def test_joints_in_another_order_are_a_skeleton_of_their_own():

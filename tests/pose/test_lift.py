@@ -63,6 +63,21 @@ def test_noise_is_smoothed_and_a_jump_masked() -> None:
     assert np.abs(result.xyz[inside] - truth[inside]).mean() < 0.7 * np.abs(rough[inside] - truth[inside]).mean()
 
 
+def test_what_hangs_from_a_missing_joint_has_score_0() -> None:
+    of = track()
+    of.world[20:35, BLAZEPOSE33.index("left_knee")] = np.nan  # too long to be bridged
+    of.world[:, BLAZEPOSE33.index("left_wrist")] = np.nan
+    rigid = World()
+    rigid.rigid = True
+    result = lift(of, LiftConfig(clean=STILL), lambda _: rigid)
+    joints = result.skeleton
+    missing = np.zeros(result.score.shape, bool)
+    missing[20:35, joints.indices("left_knee", "left_ankle")] = True
+    missing[:, joints.index("left_wrist")] = True
+    assert (np.isnan(result.xyz).all(axis=-1) == missing).all()
+    assert ((result.score == 0) == missing).all()
+
+
 def test_an_estimator_without_3d_is_said_so() -> None:
     of = track()
     flat = Track2D(**{**vars(of), "world": np.full_like(of.world, np.nan)})

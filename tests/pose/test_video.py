@@ -10,7 +10,7 @@ import pytest
 from videos import claim
 
 from gaitreid.pose.errors import ItemError
-from gaitreid.pose.video import Bounds, ahead, cut, frames
+from gaitreid.pose.video import FALLBACK_FPS, Bounds, ahead, cut, frames
 
 
 def mp4(path: Path, count: int) -> Path:
@@ -45,6 +45,22 @@ def with_times(path: Path, runs: list[tuple[int, float]]) -> None:
     path.write_bytes(bytes(result))
 
 
+def element(name: str, *content: bytes) -> bytes:
+    body = b"".join(content)
+    return bytes.fromhex(name) + struct.pack(">Q", 1 << 56 | len(body)) + body
+
+
+def webm(path: Path, times: np.ndarray) -> Path:
+    """Frames at these times in milliseconds, at no stated rate: what MediaRecorder writes, but for the codec."""
+    video = element("e0", element("b0", struct.pack(">I", 64)), element("ba", struct.pack(">I", 48)))
+    track = element("ae", element("d7", b"\1"), element("73c5", b"\1"), element("83", b"\1"), element("86", b"V_MJPEG"), video)
+    picture = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+    blocks = [element("a3", struct.pack(">BhB", 0x81, time, 0x80), picture) for time in times.round().astype(int)]
+    parts = [element("1549a966"), element("1654ae6b", track), element("1f43b675", element("e7", b"\0"), *blocks)]
+    path.write_bytes(element("1a45dfa3", element("4282", b"matroska")) + element("18538067", *parts))
+    return path
+
+
 def test_variable_rate_keeps_each_frames_own_time(tmp_path: Path) -> None:
     path = mp4(tmp_path / "a.mp4", 30)
     with_times(path, [(15, 0.04), (15, 0.02)])  # no longer in all than before, or its edit list would cut it
@@ -67,6 +83,35 @@ def test_fast_videos_are_thinned_and_slow_ones_kept(tmp_path: Path, fps: int, st
     np.testing.assert_allclose([f.time for f in shown], np.arange(0, 48, step) / fps, atol=1e-3)
     for f in shown:
         assert abs(float(f.image.mean()) - 5 * f.index) < 4
+
+
+@pytest.mark.parametrize("apart", [33.3, 66.7])
+def test_the_ticks_of_a_clock_are_no_rate(tmp_path: Path, apart: float) -> None:
+    times = np.arange(48) * apart
+    times[1:] += np.random.default_rng(0).uniform(-0.3, 0.3, 47) * apart
+    path = webm(tmp_path / "a.webm", times)
+    assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS) == 1000
+    info, stream = frames(path)
+    shown = list(stream)
+    assert info.fps == pytest.approx(1000 / apart, rel=0.3)
+    assert (info.step, info.frames) == (1, 0)
+    assert [f.index for f in shown] == list(range(48))
+    np.testing.assert_allclose([f.time for f in shown], times.round() / 1000, atol=1e-6)
+
+
+@pytest.mark.parametrize(("fps", "step"), [(240, 8), (1000, 33)])
+def test_fast_videos_are_believed_where_their_frames_say_the_same(tmp_path: Path, fps: int, step: int) -> None:
+    info, stream = frames(webm(tmp_path / "a.webm", np.arange(100) * 1000 / fps))
+    assert (info.fps, info.step) == (fps, step)
+    assert [f.index for f in stream] == list(range(0, 100, step))
+
+
+def test_an_absurd_rate_of_frames_without_times_is_not_believed(tmp_path: Path) -> None:
+    path = webm(tmp_path / "a.webm", np.zeros(20))
+    assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS) == 1000
+    info, stream = frames(path)
+    assert (info.fps, info.step) == (FALLBACK_FPS, 1)
+    np.testing.assert_allclose([f.time for f in stream], np.arange(20) / FALLBACK_FPS)
 
 
 def test_items_come_ahead_in_order_and_never_more_than_asked():

@@ -6,8 +6,8 @@ import torch
 
 from gaitreid.pose.errors import FormatError, ItemError
 from gaitreid.pose.lift import WEIGHTS, LiftConfig, lift
-from gaitreid.pose.lifters.motions import FPS, WALK18, Camera, at_rate, from_walker, see
-from gaitreid.pose.lifters.tcn import CHANNELS_IN, WALK16, Net, Tcn, features, lifted
+from gaitreid.pose.lifters.motions import FPS, WALK18, Camera, Motion, at_rate, from_walker, see
+from gaitreid.pose.lifters.tcn import CHANNELS_IN, WALK16, Net, Tcn, _at, features, lifted
 from gaitreid.pose.metrics import nmpjpe, pmpjpe
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.skeleton import COCO17, H36M17, Skeleton, remap, skeleton
@@ -19,8 +19,8 @@ def net() -> Net:
     return Net(width=24).eval()
 
 
-def walk(seconds: float = 2.0, subject: int = 1, heading: float = 0.7) -> tuple[np.ndarray, np.ndarray]:
-    xyz = at_rate(from_walker(99, subject, seconds), FPS)
+def walk(seconds: float = 2.0, subject: int = 1, heading: float = 0.7, fps: float = FPS) -> tuple[np.ndarray, np.ndarray]:
+    xyz = at_rate(from_walker(99, subject, seconds), fps)
     xy, truth = see(xyz, Camera(heading=heading, distance=5.0, height=1.4))
     return xy[:, 2:], truth
 
@@ -164,6 +164,26 @@ def test_frames_may_come_at_any_rate(shipped: Tcn) -> None:
     every = lift(track(xy), LiftConfig(lifter="tcn"), lambda _: shipped)
     half = lift(track(xy[::2], time=np.arange(0, len(xy), 2) / FPS), LiftConfig(lifter="tcn"), lambda _: shipped)
     assert np.linalg.norm(half.xyz - every.xyz[::2], axis=-1).mean() < 0.05
+
+
+@pytest.mark.parametrize("fps", [6.0, 8.0])
+def test_slow_tracks_are_lifted_as_others_are(shipped: Tcn, fps: float) -> None:
+    whole = lift(track(walk(seconds=4.0)[0]), LiftConfig(lifter="tcn"), lambda _: shipped)
+    xy, _ = walk(seconds=4.0, fps=fps)
+    slow = lift(track(xy, time=np.arange(len(xy)) / fps), LiftConfig(lifter="tcn"), lambda _: shipped)
+    expected = at_rate(Motion(whole.xyz, FPS, "the same walk"), fps)
+    assert len(slow.xyz) == len(expected)
+    assert np.linalg.norm(slow.xyz - expected, axis=-1).mean() < 0.02
+    assert slow.score.mean() > whole.score.mean() - 0.05
+
+
+def test_a_gap_is_longer_than_other_steps_of_its_track() -> None:
+    frames, time = np.array([0, 1, 2, 3, 7, 8]) / 6, np.arange(0, 8 / 6, 1 / FPS)
+    xy, score = _at(time, frames, np.ones((6, 16, 2)), np.ones((6, 16)))
+    lost = (time > 3 / 6) & (time < 7 / 6)
+    assert (np.isnan(xy).all(axis=(1, 2)) == lost).all()
+    np.testing.assert_array_equal(score, np.tile(~lost[:, None], 16))
+    assert np.isfinite(_at(np.zeros(1), np.zeros(1), np.ones((1, 16, 2)), np.ones((1, 16)))[0]).all()
 
 
 def test_hardly_any_keypoints_are_an_error_of_the_track(shipped: Tcn) -> None:
