@@ -35,7 +35,7 @@ class Common:
     ] = None
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = None
     seed: Annotated[int | None, typer.Option("--seed", help="Of everything that draws random numbers.")] = None
-    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes (default: one a core).")] = None
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes (default: one a core, at most 8).")] = None
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only say what went wrong.")] = False
     log_json: Annotated[bool, typer.Option("--log-json", help="Lines and progress as JSON, a line each, on stdout.")] = False
@@ -298,6 +298,7 @@ def match(
         as_published=as_published,
         frames=_frames(frames, faces),
         fused=fuse or [],
+        by_metric=metric is not None,
     )
     _end()
 
@@ -729,9 +730,10 @@ def main() -> None:
     except (OSError, MemoryError) as error:
         print(f"gaitreid: {error or 'there is not enough memory'}", file=sys.stderr)
         sys.exit(3)
-    except KeyboardInterrupt:
-        print("gaitreid: interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # typer's for Ctrl-C
+            print("gaitreid: interrupted; the same command goes on from here", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def clips(
     tasks, of = [], {}
     compared, limits = decides(recogniser.config.extract), recogniser.config.limits
     config = replace(compared, silhouettes=recogniser.beside is not None)
-    for video in dict.fromkeys(p.resolve() for p in find_videos(videos)):
+    for video in dict.fromkeys(p.resolve() for p in find_videos(videos, work.root)):
         try:
             check(video, limits)
             source = hashed(video)

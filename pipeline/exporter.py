@@ -94,10 +94,10 @@ def _videos(work: Work, stems: list[str], wanted: Skeleton | None) -> Iterator[V
         path = work.pose2d(stem)
         facts = store.attributes(path, "pose2d")
         own = {int(name): track for name, track in store.read_all(path, "pose2d", Track2D).items()}
-        tracks = {number: _in_skeleton(track, wanted or track.skeleton) for number, track in own.items()}
-        skeleton = wanted or next((track.skeleton for track in own.values()), None)
-        if skeleton is None:
+        if not own:
             continue
+        tracks = {number: _in_skeleton(track, wanted or track.skeleton) for number, track in own.items()}
+        skeleton = wanted or next(iter(own.values())).skeleton
         frames = max(int(track.frame[-1]) for track in own.values() if len(track.frame))
         rate = float(facts.get("fps", 0)) or None
         clip = Clip(stem, skeleton, {}, rate, int(facts.get("width", 0)), int(facts.get("height", 0)))

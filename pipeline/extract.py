@@ -28,6 +28,7 @@ from gaitreid.pose.errors import EmptyError, FormatError, FullError, GaitReidErr
 from gaitreid.pose.estimate import Estimators
 from gaitreid.pose.extract import ExtractConfig, Extraction
 from gaitreid.pose.extract import extract as extract_video
+from gaitreid.pose.records import Silhouettes
 
 VIDEO_SUFFIXES = frozenset(
     f".{ending}"
@@ -37,7 +38,8 @@ R = TypeVar("R", bound=Record)
 Look = Callable[[Path, str], Mapping[str, store.Attribute]]
 BLOCK = 2**22  # bytes that are hashed between two signs of life
 # What says nothing lasting about the video: it is not written down, and the next run tries again.
-PASSING = frozenset(["changed", "error"])
+PASSING = frozenset(["changed", "error", "bad-name"])
+LONGEST = 220  # bytes of a stem: file systems allow names of 255, and ours have more to them
 MISSING = 0.05, 5  # frames that a container may promise too many, as its count is often an estimate: this share, and so many
 
 
@@ -117,7 +119,7 @@ def extract(
         UsageError: a path does not exist, there is no such shard, or no cluster answers.
         EmptyError: there is no video, or none gave a track.
     """
-    limits, named = limits or LimitsConfig(), stems(find_videos(videos))
+    limits, named = limits or LimitsConfig(), by_stem(work, videos)
     mine = {stem: video for stem, video in named.items() if not shard or in_shard(stem, shard)}
     if shard:
         console.say(f"extract: {len(mine)} of {len(named)} videos are in shard {shard}")
@@ -159,7 +161,8 @@ def in_shard(stem: str, shard: str) -> bool:
     part, slash, parts = shard.partition("/")
     if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise UsageError(f"--shard {shard}: expected i/n, such as 1/4, 2/4, 3/4 and 4/4")
-    return int.from_bytes(hashlib.sha256(stem.encode()).digest()[:8]) % int(parts) == int(part) - 1
+    name = stem.encode(errors="surrogateescape")  # not all names of files are text
+    return int.from_bytes(hashlib.sha256(name).digest()[:8]) % int(parts) == int(part) - 1
 
 
 def _remote(job: Job) -> Job:
@@ -168,8 +171,39 @@ def _remote(job: Job) -> Job:
     return replace(job, video=job.video.absolute(), work=Work(job.work.root.absolute()), remote=True)
 
 
-def find_videos(paths: Sequence[Path]) -> list[Path]:
+def by_stem(work: Work, paths: Sequence[Path]) -> dict[str, Path]:
+    """The videos that `find_videos` finds, each by the stem of its files.
+
+    That is what `stems` says, but for a video that was posed under another one, since other videos were named beside it then: it
+    keeps that, or it would be in the work folder twice, and nearest to itself.
+
+    Raises:
+        UsageError, EmptyError: as of `find_videos`.
+    """
+    fresh, there = stems(find_videos(paths, work.root)), set(work.stems("pose2d"))
+    ends: dict[str, list[str]] = {}
+    for stem in sorted(there - fresh.keys()):
+        for place in (0, *(k for k, letter in enumerate(stem, 1) if letter == "-")):
+            ends.setdefault(stem[place:], []).append(stem)
+    result = {}
+    for stem, video in fresh.items():
+        kept, path = stem, str(video.resolve())
+        if stem not in there:
+            old = (s for s in ends.get(video.stem, ()) if _posed_from(work.pose2d(s)) == path)
+            kept = next(old, stem)
+        result[kept] = video
+    return result
+
+
+def _posed_from(path: Path) -> str:
+    return str(_facts(path, "pose2d", store.attributes).get("video_path", ""))
+
+
+def find_videos(paths: Sequence[Path], work: Path | None = None) -> list[Path]:
     """Files as named, and every video below the folders, sorted.
+
+    Args:
+        work: a folder whose videos are left out, being ours, unless it is named itself or one below it.
 
     Raises:
         UsageError: a path does not exist.
@@ -178,8 +212,9 @@ def find_videos(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
+            own = below(path, work)
             inside = (p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
-            found += sorted(p for p in inside if not p.name.startswith("."))
+            found += sorted(p for p in inside if not p.name.startswith(".") and not (own and p.is_relative_to(own)))
         elif path.exists():
             found.append(path)
         else:
@@ -187,6 +222,12 @@ def find_videos(paths: Sequence[Path]) -> list[Path]:
     if not found:
         raise EmptyError(f"no videos in {', '.join(map(str, paths))}: looked for {' '.join(sorted(VIDEO_SUFFIXES))}")
     return list(dict.fromkeys(found))
+
+
+def below(folder: Path, inner: Path | None) -> Path | None:
+    """A folder that is somewhere below another one, by a path that begins with that one's; None where it is not."""
+    outer, inner = folder.resolve(), inner.resolve() if inner else folder.resolve()
+    return folder / inner.relative_to(outer) if inner != outer and inner.is_relative_to(outer) else None
 
 
 def stems(videos: Sequence[Path]) -> dict[str, Path]:
@@ -209,11 +250,11 @@ def known(job: Job, index: Index | None = None) -> Outcome | None:
     Args:
         index: of the work folder, by which files that are as they were need not be opened. Videos are hashed in any case.
     """
-    target = job.work.pose2d(job.stem)
     look: Look = (lambda path, schema: index.known(path, schema).facts) if index else store.attributes
-    if job.overwrite or not _facts(target, "pose2d", look):
-        return None
     try:
+        _check_name(job)
+        if job.overwrite or not _facts(job.work.pose2d(job.stem), "pose2d", look):
+            return None
         check(job.video, job.limits)
         return _kept(job, hashed(job.video), look)
     except ItemError:
@@ -225,8 +266,8 @@ def extract_one(job: Job) -> Outcome:
     began, size = time.monotonic(), 0
     if job.remote:
         _check_paths(job)
-    outcome = None
     try:
+        _check_name(job)
         size = check(job.video, job.limits)
         outcome = _extracted(job)
     except ItemError as error:
@@ -269,10 +310,17 @@ def _guarded(job: Job, lent: Estimators) -> Extraction:
 
 
 def _failed(job: Job, error: ItemError, digest: str = "") -> Outcome:
-    """Of a video that gave nothing; where its content is known, the next run need not find out again."""
-    if error.reason not in PASSING:
+    """Of a video that gave nothing; where its content is known, the next run need not find out again.
+
+    Where it is not, since the disk or the network is gone, say, what came of it before stays.
+    """
+    if error.reason not in PASSING and (digest or not _tracks_before(job)):
         _write_nothing(job, digest, error)
     return Outcome(job.stem, error.reason, f"{error.reason}: {error}", 0, False)
+
+
+def _tracks_before(job: Job) -> bool:
+    return bool(_facts(job.work.pose2d(job.stem), "pose2d", store.attributes).get("tracks"))
 
 
 def lost(job: Job, how: Lost) -> Outcome:
@@ -281,6 +329,17 @@ def lost(job: Job, how: Lost) -> Outcome:
     with suppress(ItemError):
         size, digest = check(job.video, job.limits), hashed(job.video)
     return replace(_failed(job, error, digest), bytes=size)
+
+
+def _check_name(job: Job) -> None:
+    """Raises: ItemError: `bad-name`: no file can be called after this video."""
+    try:
+        too_long = len(job.stem.encode()) > LONGEST
+        str(job.video.resolve()).encode()
+    except UnicodeEncodeError as error:
+        raise ItemError("bad-name", "its path is no UTF-8 text: rename it") from error
+    if too_long:
+        raise ItemError("bad-name", f"its name is longer than {LONGEST} bytes: rename it")
 
 
 def check(video: Path, limits: LimitsConfig) -> int:
@@ -339,7 +398,7 @@ def hashed(video: Path) -> str:
         with video.open("rb") as file:
             while block := file.read(BLOCK):
                 result.update(block)
-                beat()
+                beat(None)
     except OSError as error:
         raise ItemError("unreadable", f"cannot be read: {error.strerror}") from error
     return result.hexdigest()
@@ -394,8 +453,10 @@ def _kept(job: Job, digest: str, look: Look) -> Outcome | None:
     if job.retry and found["reason"]:
         return None
     labels = job.labels.as_dict()
-    if any(found.get(name) != labels[name] for name in FIELDS):
-        store.relabel(target, "pose2d", labels)
+    for path, schema in ((job.work.silhouettes(job.stem), "silhouettes"), (target, "pose2d")):
+        facts = _facts(path, schema, look)
+        if facts and facts.get("made_from") == digest and any(facts.get(name) != labels[name] for name in FIELDS):
+            store.relabel(path, schema, labels)
     line = str(found["reason"]) or f"{found['tracks']} tracks"
     return Outcome(job.stem, str(found["reason"]).partition(":")[0], f"{line} (up to date)", int(found["tracks"]), True)
 
@@ -428,9 +489,17 @@ def _write(job: Job, digest: str, extraction: Extraction) -> None:
         "rejected": json.dumps(rejected),
         "reason": "" if extraction.tracks else f"no-track: {_line(extraction)}",
     }
-    if job.config.silhouettes:
-        store.write(job.work.silhouettes(job.stem), "silhouettes", Numbered(extraction.silhouettes), _source(job, digest))
+    _write_silhouettes(job, digest, Numbered(extraction.silhouettes))
     store.write(job.work.pose2d(job.stem), "pose2d", Numbered(extraction.tracks), attributes)
+
+
+def _write_silhouettes(job: Job, digest: str, silhouettes: Mapping[str, Silhouettes]) -> None:
+    """If they are asked for; else those that are there go, being of other tracks, unless they were imported."""
+    path = job.work.silhouettes(job.stem)
+    if job.config.silhouettes:
+        store.write(path, "silhouettes", silhouettes, _source(job, digest))
+    elif "imported" not in _facts(path, "silhouettes", store.attributes):
+        path.unlink(missing_ok=True)
 
 
 class Numbered(Mapping[str, R]):
@@ -459,6 +528,7 @@ def is_truncated(extraction: Extraction) -> bool:
 def _write_nothing(job: Job, digest: str, error: ItemError) -> None:
     """A file without tracks that says why, so that the next run need not find out again."""
     attributes = {**_source(job, digest), "tracks": 0, "frames_used": 0, "rejected": "[]", "reason": f"{error.reason}: {error}"}
+    _write_silhouettes(job, digest, {})
     store.write(job.work.pose2d(job.stem), "pose2d", {}, attributes)
 
 

@@ -100,8 +100,12 @@ def each(
         yield from _spread(submit, slots, function, items, known, lost, limits or UNLIMITED)
 
 
-def beat(done: float = 0.0) -> None:
-    """In a worker: a sign of life, with the seconds of video that are done. Elsewhere it does nothing."""
+def beat(done: float | None) -> None:
+    """In a worker: a sign of life, with the seconds of video that are done. Elsewhere it does nothing.
+
+    Args:
+        done: None before the work on the video begins, such as while its bytes are read: only then does the time count.
+    """
     _pulse.beat(done)
 
 
@@ -285,7 +289,9 @@ class _Worker:
             while kind not in ("done", "raised"):
                 if self._connection.poll(LOOK):
                     kind, value = self._connection.recv()
-                    last, done = (time.monotonic(), value) if kind == "beat" else (last, done)
+                    if kind == "beat":
+                        last = time.monotonic()
+                        began, done = (last, 0.0) if value is None else (began, value)
                 elif passed := _passed(time.monotonic(), began, last, done, limits) or self._too_large(memory):
                     self.end()
                     return passed
@@ -354,7 +360,7 @@ class _Pulse:
         self.connection: Connection | None = None
         self._last = 0.0
 
-    def beat(self, done: float) -> None:
+    def beat(self, done: float | None) -> None:
         now = time.monotonic()
         if self.connection is not None and now - self._last >= BEAT:
             self._last = now

@@ -17,10 +17,10 @@ from gaitreid.pipeline.checkpoints import DESCRIPTION
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.evidence import Frames, evidence
 from gaitreid.pipeline.files import replacing, sha256, write_json, write_text
-from gaitreid.pipeline.plugins import section
 from gaitreid.pipeline.protocols import halves
 from gaitreid.pipeline.report import render
 from gaitreid.pipeline.searches import PROTOCOLS, SUBMITTED, Search, headline, searches, submission
+from gaitreid.pipeline.train import how_taught
 from gaitreid.pipeline.work import Work, provenance
 from gaitreid.pose.errors import UsageError
 from gaitreid.reid.compare import item_tracks
@@ -209,10 +209,12 @@ def cme(session: "Session", name: str | None, *, as_published: bool) -> Path:
 def _line(metrics: dict[str, object]) -> str:
     interval = metrics["ci95"]["rank1"] if isinstance(metrics["ci95"], dict) else None
     if not isinstance(metrics["rank1"], float):
-        return f"{metrics['probes']} probes ranked; without labels there is no telling how often rightly"
+        why = "without labels" if metrics["probes_unlabelled"] == metrics["probes"] else "where nobody can be right or wrong"
+        return f"{metrics['probes']} probes ranked; {why} there is no telling how often rightly"
     spread = f" (95 %: {interval[0]:.1%} to {interval[1]:.1%})" if interval else ""
     sizes = f"{metrics['probes']} probes, {metrics['gallery_items']} in the gallery"
-    return f"Rank-1 {metrics['rank1']:.1%}{spread}, mAP {metrics['map']:.1%}, {sizes}"
+    precision = f"{metrics['map']:.1%}" if isinstance(metrics["map"], float) else "-"
+    return f"Rank-1 {metrics['rank1']:.1%}{spread}, mAP {precision}, {sizes}"
 
 
 def _notes(work: Work, embeddings: Embeddings, matches: Matches) -> Iterator[str]:
@@ -223,12 +225,9 @@ def _notes(work: Work, embeddings: Embeddings, matches: Matches) -> Iterator[str
         description = _description(work, name)
         shared = sorted(probes & set(description.get("subjects", [])))
         if shared:
-            kind = "labelled walks" if description.get("takes") == "walks" else "unlabelled windows"
-            if section(description["model"]) == "supervised":
-                kind = "labelled windows"
             which = f"encoder '{name}'" if len(encoders) > 1 else "encoder"
             yield (
-                f"the {which} was trained on {kind} of {len(shared)} of the {len(probes)} probe subjects: "
+                f"the {which} was trained on {how_taught(description)} of {len(shared)} of the {len(probes)} probe subjects: "
                 "for people it has never seen figures may be lower"
             )
     config, ranking = matches.config, matches.ranking

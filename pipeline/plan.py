@@ -10,7 +10,7 @@ from gaitreid.pipeline import disk
 from gaitreid.pipeline.checkpoints import read_description
 from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.extract import find_videos, in_shard, stems
+from gaitreid.pipeline.extract import by_stem, in_shard
 from gaitreid.pipeline.labels import Labeller
 from gaitreid.pipeline.rates import MODEL, Rates
 from gaitreid.pipeline.shipped import NAME as SHIPPED
@@ -87,7 +87,7 @@ def plan(work: Work, config: Config, asked: Asked) -> list[Step]:
     if is_of_walks(work, asked.name, config.train.model, asked.encoder):
         raise UsageError("--dry-run: models of whole walks are not foreseen: `gaitreid status` says what is there")
     stages = STAGES[asked.command]
-    named = _videos(asked)
+    named = _videos(work, asked)
     labeller = Labeller(asked.pattern, asked.labels) if "extract" in stages else None
     found = survey(work, config, list(named.values()), labeller=labeller, extracting="extract" in stages)
     return list(_Planning(work, config, asked, named, found, Rates(work)).steps(stages))
@@ -100,7 +100,8 @@ def check_room(work: Work, config: Config, videos: Sequence[Path], console: Cons
         UsageError: a path does not exist, or there is not so much room.
         EmptyError: there is no video in these folders.
     """
-    new = [video for stem, video in stems(find_videos(videos)).items() if not work.pose2d(stem).exists()]
+    there = set(work.stems("pose2d"))
+    new = [video for stem, video in by_stem(work, videos).items() if stem not in there]
     if new:
         rates = Rates(work)
         frames = rates.frames(sum(video.stat().st_size for video in new))
@@ -145,13 +146,12 @@ def _wall(step: Step, jobs: int) -> float:
     return step.seconds / min(jobs, len(step.names)) if step.stage in PARALLEL else step.seconds
 
 
-def _videos(asked: Asked) -> dict[str, Path]:
+def _videos(work: Work, asked: Asked) -> dict[str, Path]:
     """The videos that the command is about, by stem; none where it takes those that are known."""
     if not asked.videos:
         return {}
-    return {
-        stem: video for stem, video in stems(find_videos(asked.videos)).items() if not asked.shard or in_shard(stem, asked.shard)
-    }
+    named = by_stem(work, asked.videos)
+    return {stem: video for stem, video in named.items() if not asked.shard or in_shard(stem, asked.shard)}
 
 
 @dataclass(frozen=True)

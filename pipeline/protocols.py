@@ -82,12 +82,16 @@ def _ks20_views(tracks: Tracks, config: RecogniseConfig, seed: int) -> Iterator[
 
 
 def _cve(tracks: Tracks, config: RecogniseConfig, seed: int) -> Iterator[Fold]:
-    views = sorted(_views(tracks), key=int)
+    views = _views(tracks)
+    angles = all(view.isdigit() for view in views)
+    views.sort(key=lambda view: int(view) if angles else 0)  # names stay in their order
     for place, view in enumerate(views):
         near = [
             views[k] for k in range(place - config.adjacent, place + config.adjacent + 1) if k != place and 0 <= k < len(views)
         ]
         note = "the paper says only that adjacent views are trained on: here those on both sides, one at the ends"
+        if not angles:
+            note += "; views are not called by angles: they count as adjacent in the order of their names"
         yield Fold(view, f"view={'|'.join(near)}", f"view={view}", note)
 
 

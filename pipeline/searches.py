@@ -109,6 +109,8 @@ def _by_probe_view(matches: Matches, seed: int) -> dict[str, Any]:
     # Every view counts the same: a probe's weight is one over the probes of its view.
     size = {v: int((mated & (matches.view == v)).sum()) for v in views}
     even = np.array([len(first) / len(views) / size[v] if v in size else 0.0 for v in matches.view.tolist()])
+    if not views:  # nobody has anybody to be found by
+        return {**dict.fromkeys(values), "by_probe_view": {}, "ci95": dict.fromkeys(values)}
     return {
         **{name: float(np.mean([row[name] for row in table.values()])) for name in values},
         "by_probe_view": table,

@@ -312,6 +312,7 @@ class Session:
         as_published: bool = False,
         frames: "Frames | None" = None,
         fused: Sequence[str] = (),
+        by_metric: bool = False,
     ) -> Path:
         """Vectors to rankings and a report; the path of the (last) report.
 
@@ -319,6 +320,7 @@ class Session:
             training: people of CASIA-B who are not tested by lt and cross-view, from the first.
             frames: whether the report has stills of the videos, and whether heads in them are blurred.
             fused: other models whose distances are fused in.
+            by_metric: whether `match.metric` was asked for, be it the default one.
         """
         from gaitreid.pipeline.match import by_protocol, cme, match
         from gaitreid.pipeline.searches import PROTOCOLS, TRAINING
@@ -335,7 +337,7 @@ class Session:
             return self.recognise(name, protocol="cve", as_published=as_published)
         embeddings, config = self.encode(name, encoder), self.config.match
         if not fused and name is None and config.unit == "track" and self._has_silhouettes(embeddings):
-            asked = config.metric != MatchConfig().metric
+            asked = by_metric or config.metric != MatchConfig().metric
             fused, config = BESIDE, config if asked else replace(config, metric=METRIC)
             self.console.say(f"match: silhouettes count, too ({', '.join(BESIDE)}); --name {NAME} goes by skeletons alone")
         if fused:
@@ -511,18 +513,25 @@ class Session:
         Args:
             train: whether an encoder is trained even where there is one.
         """
-        summary = self._running(train, name).extract(videos, pattern=pattern, labels=labels, retry_failed=retry_failed)
+        running = self._running(train, name)
+        summary = running.extract(videos, pattern=pattern, labels=labels, retry_failed=retry_failed)
         if train:
-            self.train(name)
+            running.train(name)
         self.match(probe, gallery, name)
         return summary
 
     def _running(self, train: bool, name: str | None) -> "Session":
-        """The same, with silhouettes where `run` will go by the encoder that ships, and nothing was posed without them."""
+        """The same as `run` goes by.
+
+        A model that is trained is the one whose name it bears. Silhouettes are taken where the encoder that ships is gone by, and
+        nothing was posed without them.
+        """
         from gaitreid.pipeline.shipped import has_images
         from gaitreid.pipeline.train import is_trained
 
         without = self.work.stems("pose2d") and not self.work.stems("silhouettes")
+        if train and name:
+            return replace(self, config=self.to_train(name))
         if train or name or without or not has_images(self.config) or is_trained(self.work, self.config.train.model):
             return self
         return replace(self, config=replace(self.config, extract=replace(self.config.extract, silhouettes=True)))

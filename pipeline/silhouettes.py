@@ -18,6 +18,7 @@ from gaitreid.pipeline.exporter import new_folder
 from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.jobs import Failure, Summary, each
 from gaitreid.pipeline.labels import FIELDS, Labeller, Labels
+from gaitreid.pipeline.split import labels_of
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import ByteArray
 from gaitreid.pose.errors import EmptyError, FormatError, ItemError, UsageError
@@ -177,10 +178,12 @@ def hand_out(work: Work, target: Path, console: Console) -> Path:
     for stem in stems:
         path = work.silhouettes(stem)
         attributes = store.attributes(path, "silhouettes")
-        walk = _walk(target, stem, Labels(**{name: str(attributes.get(name, "")) for name in FIELDS}), taken)
-        tracks = store.read_all(path, "silhouettes", Silhouettes)
-        for name, record in tracks.items():
-            with new_folder(walk if len(tracks) == 1 else walk.with_name(f"{walk.name}-track{int(name)}")) as folder:
+        tracks = {int(name): track for name, track in store.read_all(path, "silhouettes", Silhouettes).items()}
+        labels = labels_of(tracks, Labels(**{name: str(attributes.get(name, "")) for name in FIELDS}))
+        walks = {of: _walk(target, stem, of, taken) for of in dict.fromkeys(labels.values())}
+        for number, record in tracks.items():
+            walk = walks[labels[number]]
+            with new_folder(walk if len(tracks) == 1 else walk.with_name(f"{walk.name}-track{number}")) as folder:
                 for frame, mask in zip(record.frame.tolist(), record.mask, strict=True):
                     (folder / f"{stem}-{frame:06d}.png").write_bytes(cv2.imencode(".png", mask)[1].tobytes())
             count += len(record.frame)

@@ -15,8 +15,8 @@ from gaitreid.pipeline import store
 from gaitreid.pipeline.checkpoints import CHECKPOINT, read_description
 from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.extract import by_stem
 from gaitreid.pipeline.extract import decides as extract_decides
-from gaitreid.pipeline.extract import find_videos, stems
 from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.index import Index
 from gaitreid.pipeline.labels import Labeller
@@ -116,7 +116,7 @@ def survey(
         UsageError: a path does not exist.
         EmptyError: there is no video in these folders.
     """
-    named = stems(find_videos(videos)) if videos else None
+    named = by_stem(work, videos) if videos else None
     look = Look(work, config, Index(work), named, labeller, extracting, verify)
     writing = tuple(holders(work.root))
     tracked = {item.name: item for item in _tracked(look)}
@@ -188,10 +188,10 @@ def _behind(stage: str, name: str, before: str) -> Item:
 
 def _tracked(look: Look) -> Iterator[Item]:
     """Videos in pose2d."""
-    wanted = extract_decides(look.config.extract)
+    wanted, there = extract_decides(look.config.extract), set(look.work.stems("pose2d"))
     for stem in look.stems():
         path = look.work.pose2d(stem)
-        if not path.exists():
+        if stem not in there:
             yield Item("pose2d", stem, "missing")
             continue
         try:

@@ -24,6 +24,7 @@ from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.skeleton import Skeleton
+from gaitreid.reid.config import TrainConfig
 from gaitreid.reid.records import Sequences
 from gaitreid.reid.select import select
 from gaitreid.reid.whiten import Moments, check_moments
@@ -226,6 +227,25 @@ def _description(work: Work, config: Config, sequences: Sequences) -> dict[str, 
         "sequences": {"config": facts["config"], "made_from": facts["made_from"]},
         "subjects": sorted(set(sequences.subject[chosen].tolist()) - {""}),
     }
+
+
+def windows_known_to(description: dict[str, Any], sequences: Sequences, work: Work) -> BoolArray | None:
+    """Which windows a model was trained on (N,); None where it learnt from others than these."""
+    if description.get("sequences", {}).get("made_from") != store.attributes(work.sequences, "sequences")["made_from"]:
+        return None
+    learnt = description["train"]
+    try:
+        train = replace(TrainConfig(), subjects=learnt.get("subjects"), select=learnt.get("select"))
+        return _chosen_windows(sequences, replace(Config(), train=train))
+    except (EmptyError, UsageError):  # a selector that means nothing among these
+        return None
+
+
+def how_taught(description: dict[str, Any]) -> str:
+    """What a model learnt from, in words."""
+    if description.get("takes") == "walks":
+        return "labelled walks"
+    return "labelled windows" if plugins.section(description["model"]) in {"supervised", "lda"} else "unlabelled windows"
 
 
 def skeleton_of(description: dict[str, Any]) -> Skeleton:

@@ -8,8 +8,8 @@ A file that has no number (attribute `code_version`) counts as 1.
 CODE = {
     "pose2d": 2,
     "silhouettes": 2,
-    "pose3d": 1,
-    "sequences": 1,
+    "pose3d": 2,
+    "sequences": 2,
     "walks": 3,
     "model": 1,  # everything that is trained
     "embeddings": 2,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gaitreid.pipeline.clips import Recogniser, clips
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.extract import VIDEO_SUFFIXES, estimators
+from gaitreid.pipeline.extract import VIDEO_SUFFIXES, below, estimators
 from gaitreid.pipeline.identify import Identity, Naming, closing, table, write
 from gaitreid.pipeline.jobs import Failure, Summary
 from gaitreid.pipeline.live import lines, live
@@ -42,7 +42,7 @@ def identify(
     """
     found: list[Identity] = []
     summary, count = Summary(), 0
-    for batch in _batches(videos, watch, stop_after, console):
+    for batch in _batches(videos, watch, stop_after, console, (work.root, folder)):
         for clip in clips(work, batch, recogniser, console, summary, jobs=jobs):
             count += 1
             identities = naming(clip)
@@ -78,8 +78,14 @@ def follow(source: str, recogniser: Recogniser, naming: Naming, console: Console
         )
 
 
-def _batches(videos: Sequence[Path], watch: Path | None, stop_after: float | None, console: Console) -> Iterator[list[Path]]:
-    """The videos that are given, and after them what comes into a folder; what is there already counts as having come."""
+def _batches(
+    videos: Sequence[Path], watch: Path | None, stop_after: float | None, console: Console, ours: Sequence[Path] = ()
+) -> Iterator[list[Path]]:
+    """The videos that are given, and after them what comes into a folder; what is there already counts as having come.
+
+    Args:
+        ours: folders whose videos we write ourselves: they do not count.
+    """
     if videos:
         yield list(videos)
     if watch is None:
@@ -92,7 +98,7 @@ def _batches(videos: Sequence[Path], watch: Path | None, stop_after: float | Non
     quiet = time.monotonic()
     try:
         while stop_after is None or time.monotonic() - quiet < stop_after:
-            now = set(_files(watch))
+            now = set(_files(watch, ours))
             if whole := sorted((now & before) - done):
                 yield [path for path, _, _ in whole]
                 done |= set(whole)
@@ -105,8 +111,11 @@ def _batches(videos: Sequence[Path], watch: Path | None, stop_after: float | Non
         console.say("")
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, int, float]]:
+def _files(folder: Path, ours: Sequence[Path]) -> Iterator[tuple[Path, int, float]]:
+    left_out = [own for own in (below(folder, path) for path in ours) if own]
     for path in folder.rglob("*"):
+        if any(path.is_relative_to(own) for own in left_out):
+            continue
         if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and path.is_file():
             facts = path.stat()
             yield path, facts.st_size, facts.st_mtime

@@ -212,14 +212,14 @@ class ViewCells:
         return float(np.mean(rows)) if rows else None
 
     def interval(self, k: int, *, dropped: bool, seed: int, draws: int = 1000) -> list[float] | None:
-        """95 % interval of `across`, subjects drawn with replacement; None for fewer than two."""
+        """95 % interval of `across`, subjects drawn with replacement; None for fewer than two, or where `across` is."""
         names, person = np.unique(self.subject, return_inverse=True)
         if len(names) < 2:
             return None
         drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
         means = [self.across(k, dropped=dropped, weight=weight[person].astype(np.float64)) for weight in drawn]
-        low, high = np.percentile([m for m in means if m is not None], [2.5, 97.5])
-        return [float(low), float(high)]
+        found = [m for m in means if m is not None]
+        return np.percentile(found, [2.5, 97.5]).tolist() if found else None
 
     def table(self, *, dropped: bool) -> dict[str, dict[str, float | None]]:
         """Rank-1 of every cell: {probe view: {gallery view: rank-1}}."""

@@ -72,6 +72,7 @@ class Reranking:
                 shared[self._columns.indices[there]] += np.minimum(self._columns.data[there], weight)
             jaccard = 1 - shared[against] / (2 - shared[against])
             result[row] = (1 - ORIGINAL) * jaccard + ORIGINAL * distance[row] / max(float(self.longest[item]), 1e-12)
+        np.maximum(result, 0, out=result)  # rounding leaves duplicates just below, and `match` sorts by bits
         return result
 
     def _reciprocal(self, k: int) -> list[set[int]]:

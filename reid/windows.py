@@ -64,7 +64,7 @@ def split_track(track: Track3D, config: SplitConfig) -> Windows:
     Raises:
         ItemError: no window came out: `too-short`, `rate-too-low` (under MIN_RATE frames a second) or `missing-joints`.
     """
-    if len(track.time) > 1 and (rate := (len(track.time) - 1) / (track.time[-1] - track.time[0])) < MIN_RATE:
+    if len(track.time) > 1 and (rate := 1 / np.median(np.diff(track.time))) < MIN_RATE:  # gaps are cut out below
         raise ItemError("rate-too-low", f"{rate:.1f} frames a second, expected {MIN_RATE:g} or more")
     xyz, time, frame = resample(track, config) if config.fps else (track.xyz, track.time, track.frame)
     trim = min(config.trim, len(xyz) // 10)  # of short tracks every frame counts

@@ -14,12 +14,15 @@ from typer.testing import CliRunner
 from videos import claim
 
 from gaitreid.cli import app
-from gaitreid.pipeline import extract, jobs, plugins, store
+from gaitreid.pipeline import extract, jobs, plugins, store, watch
+from gaitreid.pipeline.config import Config
+from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.jobs import Lost
 from gaitreid.pipeline.labels import Labels
 from gaitreid.pipeline.limits import LimitsConfig
+from gaitreid.pipeline.session import Session
 from gaitreid.pipeline.work import Work
-from gaitreid.pose.errors import EmptyError, UsageError
+from gaitreid.pose.errors import EmptyError, ItemError, UsageError
 from gaitreid.pose.estimate import BatchEstimator, Crop, Estimate
 from gaitreid.pose.extract import ExtractConfig
 from gaitreid.pose.records import Track2D
@@ -224,6 +227,113 @@ def test_a_video_that_is_cut_off_is_written_down_and_not_tried_again_unasked(
     assert extract.known(retried) is None
     assert extract.lost(job, Lost("crashed", "twice")).reason == "crashed"
     assert of(tmp_path / "work")["reason"] == "crashed: twice"
+
+
+def test_what_was_made_stays_when_the_disk_of_videos_is_gone(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("extract", tmp_path, "--work", tmp_path / "work", *QUICK)
+    gaitreid(*command)
+    made = (tmp_path / "work/pose2d/001-nm-01-090.h5").read_bytes()
+
+    def gone(path: Path) -> str:
+        raise ItemError("unreadable", "cannot be read: Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extract, "hashed", gone)
+        said = gaitreid(*command)
+    assert "unreadable: cannot be read: Input/output error" in said.output
+    assert (tmp_path / "work/pose2d/001-nm-01-090.h5").read_bytes() == made
+    assert "1 were up to date" in gaitreid(*command).output
+
+
+def test_a_video_keeps_its_stem_whatever_is_named_beside_it(video: Path, tmp_path: Path) -> None:
+    for day in ("day1", "day2"):
+        (tmp_path / day).mkdir()
+        shutil.copy(video, tmp_path / day / "01.avi")
+    video.unlink()
+    work = Work(tmp_path / "work")
+
+    def posed(*videos: Path) -> list[str]:
+        assert gaitreid("extract", *videos, "--work", work.root, *QUICK).exit_code == 0
+        return work.stems("pose2d")
+
+    assert posed(tmp_path / "day1") == ["01"]
+    assert posed(tmp_path) == ["01", "day2-01"]
+    assert posed(tmp_path / "day2") == ["01", "day2-01"]
+    assert extract.by_stem(work, [tmp_path]) == {"01": tmp_path / "day1/01.avi", "day2-01": tmp_path / "day2/01.avi"}
+    assert "2 were up to date" in gaitreid("extract", tmp_path, "--work", work.root, *QUICK).output
+
+
+def test_names_that_no_file_can_have_fail_and_the_others_go_on(video: Path, tmp_path: Path) -> None:
+    long = "a" * 246
+    for folder in ("1", "2"):  # their stems, with the folders before them, are longer than any name may be
+        (tmp_path / "folder" / f"{folder}234").mkdir(parents=True)
+        shutil.copy(video, tmp_path / "folder" / f"{folder}234" / f"{long}.avi")
+    command = ("extract", tmp_path, "--work", tmp_path / "work", *QUICK)
+    for _ in range(2):  # nothing is written down of them
+        said = gaitreid(*command)
+        assert said.exit_code == 1
+        assert said.output.count("bad-name: its name is longer than 220 bytes: rename it") == 2
+    assert Work(tmp_path / "work").stems("pose2d") == ["001-nm-01-090"]
+    assert gaitreid("status", tmp_path, "--work", tmp_path / "work").exit_code == 0
+    assert gaitreid(*command, "--dry-run").exit_code == 0
+    stem = os.fsdecode(b"no\xfftext")
+    job = extract.Job(
+        shutil.copy(video, tmp_path / f"{stem}.avi"), stem, Work(tmp_path / "work"), ExtractConfig(), Labels(), False
+    )
+    assert extract.known(job) is None
+    assert extract.extract_one(job).line == "bad-name: its path is no UTF-8 text: rename it"
+    assert extract.in_shard(stem, "1/1")
+
+
+def test_our_own_videos_are_no_input(video: Path, tmp_path: Path) -> None:
+    own = tmp_path / "work/identified/001-nm-01-090-abcdef.mp4"
+    own.parent.mkdir(parents=True)
+    shutil.copy(video, own)
+    assert extract.find_videos([tmp_path], tmp_path / "work") == [video]
+    assert extract.find_videos([tmp_path / "work"], tmp_path / "work") == [own]  # named itself
+    assert [path for path, _, _ in watch._files(tmp_path, (tmp_path / "work", tmp_path / "other"))] == [video]
+    assert extract.find_videos([tmp_path]) == [video, own]
+
+
+def masked(work: Work, stem: str, **attributes: store.Attribute) -> Path:
+    path = work.silhouettes(stem)
+    facts = {name: value for name, value in of(work.root, stem).items() if not name.startswith("schema")}
+    store.write(path, "silhouettes", {}, {**facts, **attributes})
+    return path
+
+
+def test_silhouettes_of_other_tracks_go_and_imported_ones_stay(video: Path, tmp_path: Path) -> None:
+    work, command = Work(tmp_path / "work"), ("extract", video, "--work", tmp_path / "work", *QUICK)
+    gaitreid(*command)
+    path = masked(work, video.stem)
+    gaitreid(*command)
+    assert path.exists()
+    gaitreid(*command, "--overwrite")
+    assert not path.exists()
+    masked(work, video.stem, imported="silhouettes")
+    gaitreid(*command, "--overwrite")
+    assert path.exists()
+
+
+def test_labels_reach_silhouettes_too(video: Path, tmp_path: Path) -> None:
+    work, command = Work(tmp_path / "work"), ("extract", video, "--work", tmp_path / "work", *QUICK)
+    gaitreid(*command)
+    path = masked(work, video.stem)
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"video,subject,condition,number,view\n{video.name},Erika,nm,01,090\n")
+    assert "1 were up to date" in gaitreid(*command, "--labels", labels).output
+    assert store.attributes(path, "silhouettes")["subject"] == of(work.root)["subject"] == "Erika"
+
+
+def test_a_failure_with_silhouettes_is_not_tried_again_and_they_stay_asked_for(video: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.avi").write_text("no video")
+    command = ("extract", tmp_path / "text.avi", "--silhouettes", "--work", tmp_path / "work", *QUICK)
+    gaitreid(*command)
+    assert "(up to date)" in gaitreid(*command).output
+    session = Session(Work(tmp_path / "work"), Config(), Console(-1), 1)
+    assert session._running(False, None).config.extract.silhouettes
 
 
 def test_limits_are_positive() -> None:

@@ -149,10 +149,59 @@ def test_the_epoch_is_chosen_on_recordings_held_out_of_the_training_set(work: Pa
         epochs[select] = json.loads((work / "recognition/cage/metrics.json").read_text())["folds"]["all"]["epoch"]
     assert epochs["last"] is None
     assert 1 <= epochs["val"] <= 5
+    gaitreid("recognise", "--select", "val", "--train", "nm,number=01|02", "--test", "cl", *RAW_SET, *SMALL_SET)
+    with pytest.raises(UsageError, match="1 known people, and it takes two"):
+        gaitreid("recognise", "--train", "subject=01,nm", "--test", "cl", *RAW_SET, *SMALL_SET)
     with pytest.raises(EmptyError, match="nobody has two recordings"):
         gaitreid("recognise", "--select", "val", "--train", "number=01", "--test", "number=03", *RAW_SET, *SMALL_SET)
     with pytest.raises(UsageError, match="share windows"):
         gaitreid("recognise", "--train", "number=01|02", "--test", "number=02", *RAW_SET, *SMALL_SET)
+
+
+def test_recordings_are_held_out_of_the_training_set_alone(work: Path, kinect: Path) -> None:
+    facts = dict(np.load(kinect))
+    facts["gait"][:] = "nm"  # so that the last recording of everybody is one that is tested
+    np.savez(kinect, **facts)
+    gaitreid("import", "kinect", kinect)
+    given = ["--recogniser", "rn", "--select", "val", "--set", "recognise.epochs=2", *RAW_SET, *SMALL_SET]
+    gaitreid("recognise", "--train", "number=01|02", "--test", "number=03", *given)
+    assert json.loads((work / "recognition/cage/metrics.json").read_text())["folds"]["all"]["epoch"] in (1, 2)
+
+
+def test_an_encoder_that_has_seen_the_test_is_told_of(work: Path, kinect: Path) -> None:
+    gaitreid("import", "kinect", kinect)
+    given = ["--name", "joints-lda", "--recogniser", "knn", *RAW_SET]
+
+    def notes(*options: str) -> list[str]:
+        gaitreid("recognise", *given, *options)
+        found: list[str] = json.loads((work / "recognition/joints-lda/metrics.json").read_text())["notes"]
+        return found
+
+    assert notes("--train", "nm", "--test", "cl") == []
+    seen = "the encoder was trained on labelled windows of {} tracks that are tested: figures are too good"
+    assert notes("--train", "cl", "--test", "nm") == [seen.format("8 of the 8")]
+    assert notes("--train", "number=02|03", "--test", "number=01") == [seen.format("4 of the 4")]
+    assert notes("--protocol", "kgbd") == ["one recording of each person, drawn by the seed, is tested on"]
+    official = ("--set", "recognise.select=oracle-test", "--train", "nm", "--test", "cl")
+    assert notes(*official) == []  # nearest neighbours know no epochs
+    assert notes(*official, "--as-published") == ["as published: figures are of windows"]
+    facts = dict(np.load(kinect))
+    facts["joints"] += np.float32(0.01)
+    np.savez(kinect, **facts)
+    gaitreid("import", "kinect", kinect, "--work", "other")
+    other = ["--encoder", work / "models/joints-lda", "--recogniser", "knn", "--work", "other", *RAW_SET]
+    assert "people who are called like 4 of the 4 that are tested: if they are the same," in gaitreid(
+        "recognise", *other, "--train", "cl", "--test", "nm"
+    )
+
+
+def test_views_that_are_no_angles(work: Path, kinect: Path) -> None:
+    facts = dict(np.load(kinect))
+    facts["sensor"] = np.tile([1, 2, 3], 4)
+    np.savez(kinect, **facts)
+    gaitreid("import", "kinect", kinect)
+    out = gaitreid("recognise", "--protocol", "cve", "--name", "joints", "--recogniser", "knn", *RAW_SET)
+    assert "they count as adjacent in the order of their names" in out
 
 
 def test_ks20_by_number_and_by_view(work: Path, tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def test_what_gets_nowhere_is_cut_off_and_what_goes_on_is_not() -> None:
     with pytest.raises(ItemError, match=r"0 s of it took \d s \(limits.pace is 1\)"):
         list(each(workers.drips, [0], 1, limits=limits))
     assert list(each(workers.goes_on, [0.0, 2.8], 1, limits=limits)) == [0.0, 2.8]
+    assert list(each(workers.reads, [4.8], 1, limits=limits)) == [4.8]
 
 
 def test_errors_of_the_function_are_raised_here_and_say_where_they_came_from() -> None:

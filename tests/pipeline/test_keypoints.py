@@ -122,6 +122,13 @@ def test_out_and_in_again(work: Path, format_: str, options: list[str], skeleton
     assert path.read_bytes() == before  # so that what was made from it stays up to date
 
 
+@pytest.mark.parametrize("format_", ["openpose", "alphapose", "coco", "mmpose", "sleap"])
+def test_a_video_in_which_nobody_was_found_is_passed_over(work: Path, format_: str) -> None:
+    extracted(work, "a-nobody", [])
+    extracted(work, "b-somebody", [walker(BLAZEPOSE33, range(80), 50, 4, 0)])
+    assert "1 tracks of" in gaitreid("export", format_, "out").output
+
+
 def test_imported_keypoints_go_on_without_a_video(work: Path) -> None:
     extracted(work, "a", [walker(COCO17, range(80), 50, 4, 0)])
     gaitreid("export", "coco", "out")
@@ -358,6 +365,19 @@ def test_silhouettes_in_and_out_again(work: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(back.frame, found.frame)
     with pytest.raises(UsageError, match="is there already"):
         gaitreid("export", "silhouettes", "out")
+
+
+def test_only_the_one_who_bears_the_label_goes_out_under_it(work: Path) -> None:
+    def outline(first: int, last: int) -> Silhouettes:
+        return Silhouettes(frame=np.arange(first, last), mask=np.full((last - first, 64, 44), 255, np.uint8))
+
+    labels = {"subject": "Ann", "condition": "nm", "number": "01", "view": "090"}
+    facts = {"config": "{}", "made_from": "", **labels}
+    both = {"/tracks/000001": outline(0, 30), "/tracks/000002": outline(10, 20)}
+    store.write(work / "silhouettes/walk.h5", "silhouettes", both, facts)
+    gaitreid("export", "silhouettes", "out")
+    found = sorted(str(path.parent.relative_to("out")) for path in Path("out").rglob("*-000010.png"))
+    assert found == ["Ann/nm-01/090-track1", "walk/nm-01/090-track2"]
 
 
 def test_silhouettes_that_fail_are_named(work: Path, tmp_path: Path) -> None:

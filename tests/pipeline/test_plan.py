@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from tracked import tracked, video
 from typer.testing import CliRunner, Result
 
@@ -134,3 +135,11 @@ def test_models_of_whole_walks_are_not_foreseen(project: Path) -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(0.01, "1 s"), (119, "119 s"), (600, "10 min"), (36_000, "10.0 h")])
 def test_times_for_people(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_a_model_that_is_trained_is_the_one_whose_name_it_bears(project: Path) -> None:
+    command = ("run", project / "videos", "--train", "--name", "joints", "--work", project / "work")
+    assert "train" in here(*command, "--dry-run").output
+    assert here(*command).exit_code == 1  # the third video is none
+    assert yaml.safe_load((project / "work/models/joints/config.yaml").read_text())["model"] == "joints"
+    assert "train " not in here(*command, "--dry-run").output

@@ -118,6 +118,25 @@ def test_lt_like_loops(dropped: bool) -> None:
         assert low <= found["rank1"] <= high
 
 
+@pytest.mark.parametrize(
+    ("protocol", "walks"),
+    [
+        ("lt", [(s, "nm", f"{n:02}", "090") for s in ("075", "076", "077") for n in range(1, 7)]),  # one view
+        ("ou-mvlp", [(s, "", n, "000") for s in ("00002", "00004") for n in ("00", "01")]),
+        ("cross-view", [(s, "nm", n, "090") for s in ("075", "076", "077") for n in ("01", "02")]),
+        ("lt", [("075", "nm", "05", "000"), ("076", "nm", "01", "000"), ("077", "nm", "02", "090")]),  # nobody in both
+    ],
+)
+def test_figures_that_there_are_none_of_are_none(protocol: str, walks: list[Any], tmp_path: Path) -> None:
+    of = embeddings(walks, np.random.default_rng(0).normal(size=(len(walks), 3)))
+    source = store.write(tmp_path / "embeddings/made-up.h5", "embeddings", {"/embeddings": of}, {"config": "", "made_from": ""})
+    report = by_protocol(Work(tmp_path), euclidean(), source, protocol, Console(), seed=0, training=74)
+    metrics = json.loads((report.parent / "metrics.json").read_text())
+    assert metrics["rank1"] in (None, 0.0)  # OpenGait's reading counts those who are not there as wrong
+    assert metrics["ci95"]["rank1"] is None or metrics["ci95"]["rank1"] == [0.0, 0.0]
+    assert report.exists()
+
+
 def test_holes_are_counted() -> None:
     whole = [(f"{s:03}", "nm", f"{n:02}", v) for s in (75, 76) for n in range(1, 7) for v in ("000", "090")]
     of = embeddings(whole, np.random.default_rng(0).normal(size=(24, 3)))

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from galleries import casia, euclidean, rows
+from galleries import casia, embeddings, euclidean, rows
 
 from gaitreid.pose.arrays import FloatArray
 from gaitreid.reid.compare import compare
@@ -44,6 +44,16 @@ def test_like_the_equations(k1: int) -> None:
     found = compare(of, every, every, euclidean(exclude="nothing", rerank=k1))
     expected = dense(plain.distances(slice(0, len(every))).astype(float), k1)
     np.testing.assert_allclose(found.distances(slice(0, len(every))), expected, atol=1e-5)
+
+
+def test_copies_come_first() -> None:
+    of = casia()
+    vectors = np.repeat(of.vector[:24], 2, axis=0)  # everybody twice
+    walks = [("", "", "", "")] * len(vectors)
+    matches = rank(embeddings(walks, vectors), np.arange(48), np.arange(48), euclidean(rerank=8, exclude="same-window"))
+    found = matches.ranking
+    assert (found.distance >= 0).all()
+    assert (found.order[:, 0] // 2 == np.arange(48) // 2).all()
 
 
 def test_it_helps_where_walks_form_groups() -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,16 @@ def test_five_frames_a_second_are_too_few():
     with pytest.raises(ItemError) as error:
         split_track(track(rate=5.0), SplitConfig())
     assert error.value.reason == "rate-too-low"
+
+
+def test_a_long_gap_is_no_low_rate():
+    whole = track(rate=10.0, seconds=20.0)
+    seen = np.r_[0:60, 140 : len(whole.time)]
+    parts = {name: getattr(whole, name)[seen] for name in ("frame", "time", "xyz", "score")}
+    found = split_track(replace(whole, **parts), SplitConfig(length=6, fps=None, trim=0))
+    assert len(found.start) == 2 * 19
+    last = found.start + 5
+    assert not ((found.frame[found.start] < 60) & (found.frame[last] >= 140)).any()
 
 
 def test_join_keeps_windows_within_their_track():
