@@ -109,7 +109,7 @@ def attention_of(encoder: Any, sequences: Sequences) -> dict[str, FloatArray]:
     starts = torch.as_tensor(sequences.start[:: max(1, len(sequences.start) // WINDOWS)])
     with torch.no_grad():
         windows = gather(torch.as_tensor(sequences.xyz), starts, sequences.length)
-        attention = encoder(encoder.coordinates(windows))[1]
+        attention = encoder.as_encoded(windows)[1]
     return {encoder.config.attention.upper(): attention.mean(dim=1).numpy()}
 
 

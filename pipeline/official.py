@@ -52,20 +52,19 @@ def bring_in(work: Work, paths: list[Path], console: Console) -> Path:
         xyz = _windows(file, length)
         shapes.add((length, xyz.shape[2]))
         for person, numbers in _people(file, name, length, len(xyz)):
-            own = xyz[numbers]
-            start = np.arange(len(own)) * length
-            windows.append(Windows(own.reshape(-1, xyz.shape[2], 3), np.arange(len(own) * length), start))
-            rows.append(_row(file, name, person))
+            if numbers:
+                windows.append(_joined(xyz[numbers]))
+                rows.append(_row(file, name, person))
     if len(shapes) != 1:
         raise FormatError(f"files differ in length or joints: {sorted(shapes)}; import one data set of one length at a time")
-    (length, joints), kept = shapes.pop(), [k for k, w in enumerate(windows) if len(w.start)]
+    length, joints = shapes.pop()
     if joints not in SKELETONS:
         raise FormatError(f"{joints} joints: expected {', '.join(map(str, SKELETONS))}")
-    if not kept:
+    if not windows:
         raise EmptyError(f"nobody has a window in {', '.join(map(str, files))}")
-    columns: dict[str, Any] = {name: np.array([rows[k][name] for k in kept]) for name in rows[0]}
+    columns: dict[str, Any] = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     sequences = Sequences(
-        **join([windows[k] for k in kept]),
+        **join(windows),
         **columns,
         length=length,
         fps=0.0,
@@ -124,6 +123,17 @@ def _windows(file: Path, length: int) -> FloatArray:
     if not all((np.abs(axis) <= FARTHEST).all() for axis in axes):
         raise FormatError(f"{file}: a number is none, or beyond {FARTHEST:g}")
     return np.stack([axis.reshape(-1, length, shape[-1]) for axis in axes], axis=-1).astype(np.float32)
+
+
+def _joined(own: FloatArray) -> Windows:
+    """Windows (N, f, J, 3) as frames: one that begins with the second half of that before it goes on from there."""
+    length = own.shape[1]
+    step = length // 2
+    goes_on = np.concatenate([[False], (own[1:, : length - step] == own[:-1, step:]).all(axis=(1, 2, 3))])
+    start = np.cumsum(np.where(goes_on, step, length)) - length
+    xyz = np.empty((start[-1] + length, *own.shape[2:]), dtype=own.dtype)
+    xyz[start[:, None] + np.arange(length)] = own
+    return Windows(xyz, np.arange(len(xyz)), start)
 
 
 def _row(file: Path, name: str, person: str) -> dict[str, Any]:

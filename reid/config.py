@@ -19,17 +19,20 @@ class CageConfig:
         tasks: of `cage-plus`: an encoder each.
         attention: none, bas (plain), mbas (multiplied by the locality mask), las (trained towards locality). Prediction and
             sorting have no locality to train: with them las is bas (CAGE, section 3.7).
-        aux: what the decoder is fed beside its attentional state: zero (the released code), teacher (the frame before, of the
-            target), free (its own last output).
+        aux: what the decoder is fed beside its attentional state in training: zero (the released code), teacher (the frame
+            before, of the target), free (its own last output).
+        encode_aux: what it is fed where windows are encoded: the same, or its own last output (free; CAGE, section 3.1.1).
         score: general has a matrix between query and key, dot has none.
         squash: whether a tanh follows the attentional state's weights.
         features: what a frame is encoded as: context (AGE, CAGE; h_t where there is no attention) or hidden (h_t of the encoder).
         contrastive: paper, dedup (a window's own copy is no negative) or none (AGE).
-        pairs: windows that are pairs: neighbours of one track, or of the batch, whoever walks there (the released code).
+        pairs: windows that are pairs, all others of the batch being negatives: neighbours of one track (track), the same with
+            negatives of that track alone (within; CAGE, alg. 1), or neighbours in the batch, whoever walks there (batch; the
+            released code).
         interval: how many windows apart the two of a pair are.
         temperature: of the contrastive loss.
         window: D of the locality mask; null is the length of a window.
-        reduction: of reconstruction and locality losses over the batch: mean, or sum (the released code).
+        reduction: of reconstruction and locality losses over the windows that have a target: mean, or sum (the released code).
         reconstruction_weight, locality_weight, contrastive_weight: lambdas of the sum of losses.
         regularisation: beta, on half the squared norm of all weights.
         standardize: whether coordinates are first brought to zero mean and unit deviation over the training frames.
@@ -44,11 +47,12 @@ class CageConfig:
     )
     attention: Literal["none", "bas", "mbas", "las"] = "las"
     aux: Literal["zero", "teacher", "free"] = "zero"
+    encode_aux: Literal["same", "free"] = "same"
     score: Literal["general", "dot"] = "general"
     squash: bool = False
     features: Literal["context", "hidden"] = "context"
     contrastive: Literal["paper", "dedup", "none"] = "dedup"
-    pairs: Literal["track", "batch"] = "track"
+    pairs: Literal["track", "within", "batch"] = "track"
     interval: int = 1
     temperature: float = 0.1
     window: int | None = None
@@ -123,8 +127,8 @@ class TrainConfig:
         batch: windows a step.
         learning_rate: of Adam, constant.
         clip: gradients are cut to this, element by element.
-        order: tracks are shuffled and their windows stay in the order of time (tracks; encoders that learn from labels shuffle
-            all windows instead), nothing is shuffled (file), or all windows are (windows).
+        order: tracks are shuffled and their windows stay in the order of time (tracks), nothing is shuffled (file), or all
+            windows are (windows; encoders that learn from labels always do).
         drop_last: whether a last batch that is not full is left out.
         share: of the windows, the first in the order of the file, that are trained on.
         precision: of the matrix products of AGE and CAGE in training; the others know float32 only.

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from gaitreid.pose.arrays import FloatArray, IntArray
 from gaitreid.pose.skeleton import Skeleton
@@ -38,9 +38,9 @@ class Batch:
 
     Attributes:
         windows: (B, f, J, 3).
-        index: (B,), number of each window; windows k and k + 1 of one track are neighbours in time.
+        index: (B,), number of each window; windows k and k + 1 of one track are neighbours in time, and no others.
         track: (B,).
-        later: (B, f, J, 3), the windows `ahead` frames later, and has_later (B,), which of them there are.
+        later: (B, f, J, 3), the frames `ahead` frames later, and has_later (B,), of which windows they are there.
         subject: (B,), place in `Input.subjects`; -1 is unknown.
         generator: of random numbers.
     """
@@ -57,6 +57,25 @@ class Batch:
         """Whether window i + interval of the batch comes `interval` windows after window i in the same track: (B - interval,)."""
         apart = self.index[interval:] == self.index[:-interval] + interval
         return apart & (self.track[interval:] == self.track[:-interval])
+
+    def weight(self, counts: Tensor, summed: bool = False) -> Tensor | float:
+        """What a mean over those of these windows that count, (B,), is multiplied by in a loss.
+
+        Under torchrun these are one process's part of the batch, and gradients are averaged over the processes: parts weigh by
+        how many of their windows count, so that the average is the gradient of the whole batch's loss.
+
+        Args:
+            summed: whether the loss is the sum over the windows that count, not their mean.
+        """
+        processes = distributed.get_world_size() if distributed.is_initialized() else 1
+        if processes == 1 and not summed:
+            return 1.0
+        own = counts.sum()
+        if summed:
+            return own * processes
+        whole = own.clone()
+        distributed.all_reduce(whole)
+        return own * processes / whole.clamp_min(1)
 
     def replace(self, **changes: Any) -> "Batch":
         """The same with changes."""
@@ -85,7 +104,10 @@ class Encoder(Protocol):
         """Take what it needs from all training frames (F, J, 3), once, before training."""
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Training loss and its parts, detached; `loss` is the sum."""
+        """Training loss and its parts, detached; `loss` is the sum.
+
+        A supervised encoder's loss is a mean over the windows of known subject; others weigh theirs by `Batch.weight`.
+        """
 
     def features(self, windows: Tensor) -> Tensor:
         """(B, f, J, 3) -> (B, f, D), one vector a frame; (B, 1, D) where there is but one a window."""

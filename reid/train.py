@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, distributed
 
 from gaitreid.pose.arrays import FloatArray, IntArray
+from gaitreid.pose.errors import UsageError
 from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import TrainConfig
 from gaitreid.reid.encode import Batch, gather, pool
@@ -24,7 +25,7 @@ class Windows:
 
     Args:
         frames: (F, J, 3); window n is rows start[n] ... start[n] + length - 1, of track window_track[n] and subject[n].
-        ahead: frames between a window and the later one that it is to predict.
+        ahead: frames between the start of a window and that of the `length` frames that it is to predict.
     """
 
     def __init__(
@@ -42,26 +43,41 @@ class Windows:
         self.start = torch.as_tensor(start, device=device)
         self.track = torch.as_tensor(window_track, device=device)
         self.subject = torch.as_tensor(np.full(len(start), -1) if subject is None else subject, device=device)
-        place = {int(row): n for n, row in enumerate(start)}  # a row belongs to one track, so the row alone says which window
-        later = np.array([place.get(int(row) + ahead, -1) for row in start], dtype=np.int64)
-        later[later >= 0] = np.where(window_track[later] == window_track, later, -1)[later >= 0]
-        self.later = torch.as_tensor(later, device=device)
+        stretch, step = stretches(start, window_track)
+        # Neighbours in time are 1 apart, windows of different stretches farther than any interval.
+        self.number = torch.as_tensor(np.arange(len(start)) + stretch * len(start), device=device)
+        later, last = start + ahead, np.searchsorted(stretch, stretch, side="right") - 1
+        has_later = later <= start[last]
+        if step >= length:  # between such windows, and from one to the next, rows need not be frames in a row
+            has_later &= np.isin(later, start)
+        self.has_later = torch.as_tensor(has_later, device=device)
+        self.later = torch.as_tensor(np.where(has_later, later, start), device=device)
         self.used = torch.as_tensor(np.unique(start[:, None] + np.arange(length)), device=device)
         self.ahead = ahead
 
     def batch(self, index: Tensor, generator: torch.Generator | None = None) -> Batch:
         """The windows of these numbers."""
         windows = gather(self.frames, self.start[index], self.length)
-        later = self.later[index]
         return Batch(
             windows=windows,
-            index=index,
+            index=self.number[index],
             track=self.track[index],
-            later=gather(self.frames, self.start[later], self.length) if self.ahead else windows,
-            has_later=later >= 0,
+            later=gather(self.frames, self.later[index], self.length) if self.ahead else windows,
+            has_later=self.has_later[index],
             subject=self.subject[index],
             generator=generator,
         )
+
+
+def stretches(start: IntArray, window_track: IntArray) -> tuple[IntArray, int]:
+    """Windows of a track that follow one another without a gap: the number of each window's stretch, (N,), and their step.
+
+    Within a stretch windows begin so many rows apart as they were cut, the least that there is within a track. After a gap the
+    next one begins farther on, since it shares no row with the last; only windows that do not overlap can hide one.
+    """
+    apart, same = np.diff(start), np.diff(window_track) == 0
+    step = int(apart[same].min()) if same.any() else 0
+    return np.concatenate([[0], np.cumsum(~same | (apart != step))]), step
 
 
 def train(
@@ -80,8 +96,8 @@ def train(
 
     Windows of a track stay together and in order, since neighbours are what the contrastive loss learns from; the order of the
     tracks is drawn anew each epoch, from the seed and the epoch's number alone (`config.order` has others). Under torchrun every
-    process takes its part of each batch, and gradients are averaged. An encoder without parameters is prepared or fitted, and
-    yielded once.
+    process takes its part of each batch, and gradients are averaged (`Batch.weight`). An encoder without parameters is prepared
+    or fitted, and yielded once.
 
     Args:
         encoder: fulfils `gaitreid.reid.encode.Encoder`.
@@ -91,12 +107,20 @@ def train(
 
     Yields:
         Number of the epoch from 1, mean of each loss over its windows, and a function that gives a snapshot.
+
+    Raises:
+        UsageError: the encoder is to predict frames that follow no window, or there are more processes than windows in a batch.
     """
     encoder.to(device).train()
     windows = Windows(frames, start, window_track, subject, encoder.length, encoder.ahead, device)
+    if encoder.ahead and not windows.has_later.any():
+        raise UsageError(
+            f"prediction: after no window the {encoder.length} frames that it is to predict follow without a gap: set a shorter"
+            " split.length, or a split.step below it"
+        )
     encoder.prepare(windows.frames[windows.used])
     set_precision(encoder, getattr(torch, config.precision))
-    if encoder.supervised and config.order == "tracks":
+    if encoder.supervised:
         config = replace(config, order="windows")  # batches of one person's walk would teach little
     parameters = list(encoder.parameters())
     if not parameters:
@@ -114,7 +138,10 @@ def train(
 
     def step(index: Tensor) -> dict[str, Tensor]:
         optimiser.zero_grad()
-        loss, parts = encoder.loss(windows.batch(index, generator))
+        batch = windows.batch(index, generator)
+        loss, parts = encoder.loss(batch)
+        if encoder.supervised:
+            loss = loss * batch.weight(batch.subject >= 0)
         loss.backward()
         average_gradients(parameters)
         optimiser.step()
@@ -212,7 +239,10 @@ def _own_part(rows: IntArray) -> IntArray:
     """What of a batch this process trains on: all of it, unless there are several."""
     if not distributed.is_initialized():
         return rows
-    return np.array_split(rows, distributed.get_world_size())[distributed.get_rank()]
+    parts = np.array_split(rows, distributed.get_world_size())
+    if not len(parts[-1]):
+        raise UsageError(f"{len(parts)} processes cannot share a batch of {len(rows)} windows: raise train.batch")
+    return parts[distributed.get_rank()]
 
 
 def _snapshot(encoder: Any, optimiser: Adam, epoch: int) -> dict[str, Any]:

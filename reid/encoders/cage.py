@@ -82,25 +82,27 @@ class Cage(nn.Module):
         """See `Encoder`."""
         self.standardize.prepare(frames)
 
-    def forward(self, x: Tensor, aux: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, aux: Tensor | None = None, free: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Encode and decode.
 
         Args:
             x: (f, axes, J, B), what the encoder reads.
-            aux: (f, axes, J, B), what the decoder is fed; None is zeros (or, where `aux` is free, its own output).
+            aux: (f, axes, J, B), what the decoder is fed; None is zeros, or its own output.
+            free: without `aux` it is its own output; it always is where the configuration says so.
 
         Returns:
             Reconstruction (f, axes, J, B), attention (axes, B, f, f) with rows that sum to one, and context c_t
             (axes, B, f, K); without attention, (axes, B, 0, f) and the encoder's hidden states.
         """
+        free = free or self.config.aux == "free"
         hidden, state = self._encode(x)
         axes, k, batch = state[0].shape
         values = hidden.permute(1, 3, 0, 2).reshape(axes * batch, -1, k)
         if self.combine is None:
-            decoded = self._decode_plainly(len(x), state, aux).permute(1, 2, 0, 3)
+            decoded = self._decode_plainly(len(x), state, aux, free).permute(1, 2, 0, 3)
             attention, context = values.new_zeros(axes, batch, 0, len(x)), values.view(axes, batch, -1, k)
         else:
-            decoded, attention, context = self._decode(values, state, aux)
+            decoded, attention, context = self._decode(values, state, aux, free)
             attention, context = attention.view(axes, batch, len(x), -1), context.view(axes, batch, -1, k)
         flat = decoded.reshape(axes, k, -1).to(self.output.dtype)
         output = product(self.output, flat, self.output_bias).view(axes, -1, len(x), batch)
@@ -117,11 +119,18 @@ class Cage(nn.Module):
 
     def by_axis(self, windows: Tensor) -> Tensor:
         """Features of every axis: (axes, B, f, K)."""
-        x = self.coordinates(windows)
         if self.config.features == "hidden" or self.combine is None:
-            return self._encode(x)[0].permute(1, 3, 0, 2)
-        context: Tensor = self(x, self._aux(x.flip(0)))[2]
-        return context
+            return self._encode(self.coordinates(windows))[0].permute(1, 3, 0, 2)
+        return self.as_encoded(windows)[2]
+
+    def as_encoded(self, windows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What `forward` gives where windows (B, f, J, 3) are encoded: the decoder is fed as `encode_aux` says."""
+        x = self.coordinates(windows)
+        free = self.config.encode_aux == "free"
+        # Tasks whose target is not known here are not taught by it either (`_effective`).
+        aux = None if free else self._aux(x.flip(0) if self.config.pretext == "reverse" else x)
+        result: tuple[Tensor, Tensor, Tensor] = self(x, aux, free)
+        return result
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Encoder`: the weighted sum of all losses but the regularisation (CAGE, eq. 12)."""
@@ -129,19 +138,19 @@ class Cage(nn.Module):
         x = self.coordinates(batch.windows)
         read, target = self._task(x, batch)
         output, attention, context = self(read, self._aux(target))
-        counts = batch.has_later if self.ahead else None
-        parts = {"reconstruction": reconstruction_loss(output, target, counts)}
+        parts = {"reconstruction": reconstruction_loss(output, target, batch.has_later if self.ahead else None)}
         total = config.reconstruction_weight * parts["reconstruction"]
         if config.attention == "las":
             parts["locality"] = locality_loss(attention, self.mask)
             total = total + config.locality_weight * parts["locality"]
-        if config.reduction == "sum":
-            total = total * x.shape[-1]
+        counts = batch.has_later if self.ahead else torch.ones_like(batch.has_later)
+        total = total * batch.weight(counts, summed=config.reduction == "sum")
         if self.head:
             pairs = batch.pairs(config.interval)
             pairs = torch.ones_like(pairs) if config.pairs == "batch" else pairs
+            track = batch.track if config.pairs == "within" else None
             z = self.project(context)
-            parts["contrastive"] = contrastive_loss(z, pairs, config.temperature, config.contrastive == "paper")
+            parts["contrastive"] = contrastive_loss(z, pairs, config.temperature, config.contrastive == "paper", track)
             total = total + config.contrastive_weight * parts["contrastive"]
         return total, {"loss": total.detach(), **{name: part.detach() for name, part in parts.items()}}
 
@@ -159,7 +168,7 @@ class Cage(nn.Module):
             state = (*state, *last)
         return x, state
 
-    def _decode(self, values: Tensor, state: tuple[Tensor, ...], aux: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _decode(self, values: Tensor, state: tuple[Tensor, ...], aux: Tensor | None, free: bool) -> tuple[Tensor, Tensor, Tensor]:
         assert self.combine is not None
         keys = values if self.score is None else self._keys(values)
         weight: Tensor = self.decoder1.weight  # without an auxiliary input the columns of the joints meet nothing
@@ -168,7 +177,7 @@ class Cage(nn.Module):
         if aux is not None:
             gates = product(of_aux, aux.permute(1, 2, 0, 3).reshape(AXES, self.joints, -1))
             gates = gates.view(AXES, -1, len(aux), aux.shape[-1]).permute(2, 0, 1, 3)
-        elif self.config.aux == "free":
+        elif free:
             # What is fed back is linear in the attentional state, so it goes into the weights; the first input is zeros.
             k = self.config.hidden
             fed, constant = torch.bmm(of_aux, self.output), torch.bmm(of_aux, self.output_bias)
@@ -191,9 +200,18 @@ class Cage(nn.Module):
         flat = values.view(AXES, -1, values.shape[-1])
         return product(flat, self._low(self.score).transpose(1, 2)).view_as(values)
 
-    def _decode_plainly(self, length: int, state: tuple[Tensor, ...], aux: Tensor | None) -> Tensor:
+    def _decode_plainly(self, length: int, state: tuple[Tensor, ...], aux: Tensor | None, free: bool) -> Tensor:
+        """Top hidden states (f, axes, K, B), without attention."""
         h1, c1, h2, c2 = state
         weight: Tensor = self.decoder1.weight
+        if aux is None and free:
+            fed, steps = h1.new_zeros(1, AXES, self.joints, h1.shape[-1]), []
+            for _ in range(length):
+                x, h1, c1 = lstm(self._low(fed), weight, self.decoder1.gate_bias, h1, c1)
+                x, h2, c2 = lstm(x, self.decoder2.weight, self.decoder2.gate_bias, h2, c2)
+                steps.append(x)
+                fed = product(self.output, x[0].to(self.output.dtype), self.output_bias)[None]
+            return torch.cat(steps)
         if aux is None:
             aux, weight = h1.new_zeros(length, AXES, 0, h1.shape[-1]), weight[:, :, self.joints :]
         x, _, _ = lstm(self._low(aux), weight, self.decoder1.gate_bias, h1, c1)
@@ -272,8 +290,6 @@ def _effective(config: CageConfig) -> CageConfig:
         attention = "bas" if config.attention in {"las", "mbas"} else config.attention
         aux = "free" if config.aux == "teacher" else config.aux
         config = replace(config, attention=attention, aux=aux)
-    if config.attention == "none" and config.aux == "free":
-        raise UsageError("cage: without attention the decoder cannot be fed its own output: choose aux zero or teacher")
     return config
 
 

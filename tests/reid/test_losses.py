@@ -75,6 +75,22 @@ def test_contrastive_at_every_interval(paper, pairs):
     assert float(fast) == pytest.approx(slow_contrastive(z, pairs, 0.3, paper), rel=1e-9)
 
 
+@pytest.mark.parametrize("paper", [True, False])
+@pytest.mark.parametrize("interval", [1, 2])
+def test_contrastive_within_tracks_is_algorithm_1_on_each_weighed_by_its_pairs(paper, interval):
+    z, track = torch.randn(3, 10, 8, dtype=torch.float64), torch.tensor([5, 5, 5, 5, 2, 2, 2, 7, 7, 7])
+    pairs = track[interval:] == track[:-interval]
+    total = count = 0
+    for rows in (slice(0, 4), slice(4, 7), slice(7, 10)):
+        own = z[:, rows]
+        every = [True] * (own.shape[1] - interval)
+        total += len(every) * slow_contrastive(own, every, 0.3, paper)
+        count += len(every)
+    within = contrastive_loss(z, pairs, 0.3, paper, track)
+    assert float(within) == pytest.approx(total / count, rel=1e-9)
+    assert float(within) < float(contrastive_loss(z, pairs, 0.3, paper))  # which has more negatives
+
+
 @pytest.mark.parametrize("batch", [2, 5, 128])
 def test_identical_embeddings_give_the_logarithm_of_the_rows(batch):
     z = torch.ones(1, batch, 4)
@@ -95,4 +111,5 @@ def test_no_pairs_no_loss():
 def test_gradients(paper):
     z = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
     follows = torch.tensor([True, False, True])
-    assert torch.autograd.gradcheck(lambda x: contrastive_loss(x, follows, 0.5, paper), z)
+    for track in (None, torch.tensor([0, 0, 1, 1])):
+        assert torch.autograd.gradcheck(lambda x, track=track: contrastive_loss(x, follows, 0.5, paper, track), z)

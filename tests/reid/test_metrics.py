@@ -296,6 +296,37 @@ class TestBootstrap:
         values, subjects = np.repeat([0.0, 1.0], 50), np.repeat(["a", "b"], 50)
         assert metrics.bootstrap(values, subjects, seed=0) == [0, 1]
 
+    def test_groups_count_alike(self) -> None:
+        # Of five people, unequally many in two groups: like loops over the same draws, each group's mean for itself.
+        rng = np.random.default_rng(3)
+        subjects, groups = np.array(list("aaabbcdde")), np.array(list("xxyxyxxxx"))
+        values = rng.random(9)
+        drawn = np.random.default_rng(0).multinomial(5, np.full(5, 1 / 5), size=200)
+        means = []
+        for times in drawn:
+            weight = times[np.unique(subjects, return_inverse=True)[1]]
+            known = [rows for rows in (groups == "x", groups == "y") if weight[rows].sum()]
+            means.append(np.mean([np.average(values[rows], weights=weight[rows]) for rows in known]))
+        expected = np.percentile(means, [2.5, 97.5])
+        assert metrics.bootstrap(values, subjects, groups=groups, seed=0, draws=200) == pytest.approx(expected)
+        assert metrics.bootstrap(np.ones(9), subjects, groups=groups, seed=0) == [1, 1]
+
     def test_one_person(self) -> None:
         assert metrics.bootstrap(np.ones(3), np.array(["a"] * 3), seed=0) is None
         assert metrics.bootstrap(np.ones(0), np.array([], dtype=str), seed=0) is None
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("k", [1, 2])
+def test_interval_across_views_like_loops(k: int, dropped: bool) -> None:
+    rng = np.random.default_rng(4)
+    subject, view, views = np.array(list("aaabbbccdd")), np.array([0, 1, 2, 0, 1, 1, 0, 2, 0, 1]), np.array(list("xyz"))
+    first = rng.integers(0, 4, size=(10, 3))
+    people = metrics.ViewCells(views, views, subject, view, first)
+    found = []
+    for times in np.random.default_rng(0).multinomial(4, np.full(4, 1 / 4), size=100):
+        rows = np.repeat(np.arange(10), times[np.unique(subject, return_inverse=True)[1]])
+        found.append(metrics.ViewCells(views, views, subject[rows], view[rows], first[rows]).across(k, dropped=dropped))
+    expected = np.percentile([mean for mean in found if mean is not None], [2.5, 97.5])
+    assert people.interval(k, dropped=dropped, seed=0, draws=100) == pytest.approx(expected)
+    assert expected[0] < expected[1]

@@ -4,15 +4,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from walks import takes
 
+from gaitreid.pose.errors import UsageError
 from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import CageConfig, TrainConfig
 from gaitreid.reid.encode import encode, pool
 from gaitreid.reid.encoders.cage import Cage
 from gaitreid.reid.encoders.handmade import Bones
-from gaitreid.reid.train import Windows, batches, train
+from gaitreid.reid.encoders.supervised import Lstm
+from gaitreid.reid.train import Windows, _own_part, batches, train
 
 RNG = np.random.default_rng(0)
 FRAMES = np.cumsum(RNG.normal(0, 0.1, (200, 4, 3)), axis=0).astype(np.float32)
@@ -88,6 +91,86 @@ def test_the_later_window_is_of_the_same_track_or_there_is_none():
     assert pairs.tolist() == [TRACK[n] == TRACK[n + 2] for n in range(len(START) - 2)]
 
 
+def cut(stretches, length, step):
+    """Starts of windows of stretches (first row, rows), and how many of each."""
+    starts = [np.arange(first, first + rows - length + 1, step) for first, rows in stretches]
+    return np.concatenate(starts), [len(s) for s in starts]
+
+
+# Prediction of the next whole window at an even and an odd length, and of half of it at other steps than the usual.
+@pytest.mark.parametrize(("length", "step", "ahead"), [(6, 3, 6), (5, 2, 5), (6, 4, 3), (6, 1, 3), (6, 5, 6)])
+def test_targets_are_later_frames_of_the_same_stretch(length, step, ahead):
+    # Two stretches of one track, the second of which begins where the last window of the first ends, and one of another.
+    rows = 2 * length + step * 3
+    first_end = (rows - length) // step * step + length
+    start, counts = cut([(0, first_end), (first_end, rows), (first_end + rows, rows)], length, step)
+    track = np.repeat([0, 0, 1], counts)
+    stretch = np.repeat([0, 1, 2], counts)
+    of = Windows(FRAMES, start, track, None, length, ahead, CPU).batch(torch.arange(len(start)))
+    known = [{r for s in start[stretch == k] for r in range(s, s + length)} for k in range(3)]
+    for n in range(len(start)):
+        target = range(start[n] + ahead, start[n] + ahead + length)
+        assert bool(of.has_later[n]) == (set(target) <= known[stretch[n]]), (n, target)
+        assert np.array_equal(of.later[n], FRAMES[list(target)] if of.has_later[n] else FRAMES[start[n] : start[n] + length])
+    assert of.has_later.any()
+
+
+def test_windows_that_share_no_frames_predict_whole_windows_alone():
+    start = np.arange(0, 36, 6)  # their rows need not be frames in a row
+    whole = Windows(FRAMES, start, start * 0, None, 6, 6, CPU)
+    assert whole.has_later.tolist() == [True] * 5 + [False]
+    assert not Windows(FRAMES, start, start * 0, None, 6, 3, CPU).has_later.any()
+
+
+def test_windows_on_either_side_of_a_gap_are_no_pair():
+    start, track = np.array([0, 3, 6, 12, 15, 18]), np.zeros(6, dtype=np.int64)
+    windows = Windows(FRAMES, start, track, None, 6, 3, CPU)
+    of = windows.batch(torch.arange(6))
+    assert of.pairs(1).tolist() == [True, True, False, True, True]
+    assert of.pairs(2).tolist() == [True, False, False, True]
+    assert of.has_later.tolist() == [True, True, False, True, True, False]
+    # Nor does a gap make up for a window that lies elsewhere in the batch.
+    for interval in (1, 2, 3):
+        shuffled = windows.batch(torch.tensor([2, 0, 3, 4, 5, 1]))
+        numbers = np.array([2, 0, 3, 4, 5, 1])
+        near = [b - a == interval and (a < 3) == (b < 3) for a, b in zip(numbers, numbers[interval:], strict=False)]
+        assert shuffled.pairs(interval).tolist() == near
+
+
+@pytest.mark.parametrize("pretext", ["prediction", "prediction-full"])
+def test_a_task_that_has_no_target_anywhere_is_refused(pretext):
+    encoder = Cage(takes(4, 6), CageConfig(hidden=3, pretext=pretext))
+    alone = np.array([0, 20, 40])
+    with pytest.raises(UsageError, match=r"follow without a gap: set a shorter split\.length"):
+        next(train(encoder, FRAMES, alone, np.arange(3), TrainConfig(epochs=1), CPU, 0))
+
+
+@pytest.mark.parametrize("order", ["tracks", "file", "windows"])
+def test_encoders_that_learn_from_labels_shuffle_all_windows(order):
+    seen = []
+
+    class Watched(Lstm):
+        def loss(self, batch):
+            seen.extend(batch.subject.tolist())
+            return super().loss(batch)
+
+    encoder = Watched(takes(4, 6, ("a", "b")))
+    subject = np.arange(len(START)) * 2 // len(START)
+    config = TrainConfig(epochs=1, batch=8, order=order)
+    for _ in train(encoder, FRAMES, START, TRACK, config, CPU, 0, subject=subject):
+        pass
+    assert sorted(seen) == sorted(subject)
+    assert np.abs(np.diff(seen)).sum() > 5  # in the order of the file, and by tracks, it is 1 to 3
+
+
+def test_every_process_has_windows_of_a_batch(monkeypatch):
+    for name, value in {"is_initialized": True, "get_world_size": 3, "get_rank": 2}.items():
+        monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
+    assert _own_part(np.arange(7)).tolist() == [5, 6]
+    with pytest.raises(UsageError, match=r"3 processes cannot share a batch of 2 windows"):
+        _own_part(np.arange(2))
+
+
 def test_an_encoder_without_weights_is_only_prepared():
     (epoch,) = train(Bones(takes(4, 6)), FRAMES, START, TRACK, TrainConfig(epochs=9), CPU, 0)
     assert epoch[0] == 1
@@ -115,8 +198,10 @@ def test_the_regularisation_is_the_gradient_of_half_the_squared_norm():
 
 PARALLEL = """
 import sys, numpy as np, torch
-from gaitreid.reid.config import CageConfig, TrainConfig
-from gaitreid.reid.encoders.cage import age
+from dataclasses import replace
+from gaitreid.reid.config import CageConfig, SupervisedConfig, TrainConfig
+from gaitreid.reid.encoders.cage import CagePlus, age
+from gaitreid.reid.encoders.supervised import Lstm
 from gaitreid.reid.train import group, is_first, train
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/reid"]
 import test_walk_training as of_walks
@@ -128,10 +213,22 @@ with group(torch.device("cpu")):
     start, track = start[:192], track[:192]
     for _ in train(encoder, frames, start, track, TrainConfig(epochs=2, batch=32), torch.device("cpu"), 0):
         pass
+    # Batches of 3 to 5 windows are shared 2 to 1 and 3 to 2, and not all of them have a target, or a known subject.
+    of_plus = CageConfig(hidden=4, tasks=("reverse", "prediction"), contrastive="none", regularisation=0.02)
+    uneven = {reduction: CagePlus(takes(), replace(of_plus, reduction=reduction)) for reduction in ("mean", "sum")}
+    uneven["labels"] = Lstm(takes(subjects=("a", "b")), SupervisedConfig(hidden=4))
+    known = np.resize([0, 1, -1, -1, 0], 19)
+    for name, other in uneven.items():
+        for size in (3, 5):
+            few = slice(0, 19)
+            config = TrainConfig(epochs=1, batch=size)
+            for _ in train(other, frames, start[few], start[few] // 8, config, torch.device("cpu"), 0, subject=known):
+                pass
     walker = of_walks.made()
     of_walks.run(walker, people=2, iterations=3, every=3)
+    others = {f"{name}.{key}": value for name, other in uneven.items() for key, value in other.state_dict().items()}
     if is_first():
-        torch.save({**encoder.state_dict(), **walker.state_dict()}, sys.argv[2])
+        torch.save({**encoder.state_dict(), **walker.state_dict(), **others}, sys.argv[2])
 assert not torch.distributed.is_initialized()  # a process that ends while in the group aborts, though seldom with two
 """
 

@@ -114,7 +114,6 @@ OPTIONS = [
     for attention, aux, (score, squash) in itertools.product(
         ("none", "bas", "mbas"), ("zero", "teacher", "free"), (("general", False), ("dot", True))
     )
-    if not (attention == "none" and aux == "free")
 ]
 
 
@@ -247,8 +246,61 @@ def test_locality_is_trained_by_las_alone_and_not_where_there_is_no_reverse_orde
     for change, there in cases:
         model = cage(config=replace(SMALL, **change))
         assert ("locality" in model.loss(batch(torch.randn(3, 5, 4, 3)))[1]) == there
-    with pytest.raises(UsageError, match="cannot be fed its own output"):
-        cage(config=replace(SMALL, attention="none", aux="free"))
+
+
+@pytest.mark.parametrize("pretext", ["prediction", "sorting"])
+@pytest.mark.parametrize("attention", ["none", "las"])
+def test_where_no_target_is_known_later_the_decoder_is_fed_its_own_output(attention, pretext):
+    config = replace(SMALL, attention=attention, pretext=pretext, contrastive="none")
+    windows = torch.randn(3, 5, 4, 3)
+    taught, free, zero = (sharp(replace(config, aux=aux)).loss(batch(windows))[0] for aux in ("teacher", "free", "zero"))
+    assert torch.equal(taught, free)
+    assert not torch.isclose(free, zero, rtol=1e-4)
+
+
+def sharp(config):
+    """Weights so large that it shows what the decoder is fed."""
+    model = cage(config=config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(5)
+    return model
+
+
+@pytest.mark.parametrize("pretext", ["reverse", "plain"])
+def test_windows_are_encoded_as_they_are_trained_on(pretext):
+    model, windows = sharp(replace(SMALL, pretext=pretext, aux="teacher")), torch.randn(3, 5, 4, 3)
+    trained = []
+    hook = model.register_forward_hook(lambda _, arguments, result: trained.append(result[2]))
+    with torch.no_grad():
+        model.loss(batch(windows))
+        hook.remove()
+        torch.testing.assert_close(model.by_axis(windows), trained[0])
+        unfed = model(model.coordinates(windows))[2]
+    assert (unfed - trained[0]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("encode_aux", "fed"), [("same", "teacher"), ("free", "free")])
+def test_windows_can_be_encoded_with_the_decoders_own_output(encode_aux, fed):
+    model, windows = sharp(replace(SMALL, aux="teacher", encode_aux=encode_aux)), torch.randn(2, 5, 4, 3)
+    with torch.no_grad():
+        found = model.by_axis(windows)
+        model.config = replace(model.config, aux=fed)
+        expected = slow_forward(model, windows, windows.flip(1))[2]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_negatives_within_a_track_make_the_loss_of_each_track_weighed_by_its_pairs():
+    config = replace(SMALL, contrastive="paper", pairs="within")
+    model, windows = cage(config=config), torch.randn(7, 5, 4, 3)
+
+    def contrastive(rows, **options):
+        return float(model.loss(batch(windows[rows], **options))[1]["contrastive"])
+
+    both = contrastive(slice(None), pairs=[True, True, True, False, True, True])
+    assert both == pytest.approx((3 * contrastive(slice(4)) + 2 * contrastive(slice(4, None))) / 5, rel=1e-5)
+    model.config = replace(config, pairs="track")
+    assert both < 0.9 * contrastive(slice(None), pairs=[True, True, True, False, True, True])
 
 
 def test_pretext_tasks_read_and_aim_at_what_the_paper_says():
@@ -283,6 +335,10 @@ def test_the_sum_over_the_batch_is_the_mean_times_its_size():
     config = replace(SMALL, contrastive="none")
     mean, total = (cage(config=replace(config, reduction=r)).loss(batch(windows))[0] for r in ("mean", "sum"))
     torch.testing.assert_close(total, 3 * mean)
+    config, have = replace(config, pretext="prediction"), torch.tensor([True, False, True])
+    models = (cage(config=replace(config, reduction=r)) for r in ("mean", "sum"))
+    mean, total = (model.loss(batch(windows, later=windows, has_later=have))[0] for model in models)
+    torch.testing.assert_close(total, 2 * mean)  # of those that have a target
 
 
 def test_plus_is_three_encoders_side_by_side_within_each_axis():
