@@ -157,6 +157,9 @@ def clips(
         if all(is_current(path, schema, compared, source) for path, schema in there):
             found = store.attributes(work.pose2d(video.stem), "pose2d")
             name, place, labels = video.stem, work, Labels(**{key: str(found[key]) for key in FIELDS})
+        if name in of:
+            console.say(f"{video}: is the same as {of[name][0]}: left out")
+            continue
         of[name] = (video, source, place)
         tasks.append(Job(video, name, place, config, labels, False, recogniser.config.device, limits))
     with console.progress("people", len(tasks), "videos") as progress:
@@ -167,7 +170,7 @@ def clips(
                 summary.failed.append(Failure(str(video), outcome.reason, outcome.line))
                 console.error(f"{video}: {outcome.line}")
             made = place.pose2d(outcome.stem)
-            tracks = store.read_all(made, "pose2d", Track2D) if made.exists() else {}
+            tracks = {} if outcome.reason else store.read_all(made, "pose2d", Track2D)
             width = float(store.attributes(made, "pose2d").get("width", 0)) if tracks else 0.0
             outlines = place.silhouettes(outcome.stem)
             masks = store.read_all(outlines, "silhouettes", Silhouettes) if config.silhouettes and outlines.exists() else {}

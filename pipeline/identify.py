@@ -24,9 +24,11 @@ class Candidate:
     """A name for a track.
 
     Attributes:
+        rank: among all names, from 1.
         score: share of strangers who would be farther away, in [0, 1].
     """
 
+    rank: int
     name: str
     distance: float
     score: float
@@ -38,8 +40,8 @@ class Identity:
 
     Attributes:
         answer: a name, or `unknown`.
-        candidates: names by distance, nearest first.
-        margin: how much farther away the second is.
+        candidates: the nearest names by distance, and the answer if it is not among them.
+        margin: how much farther away the second is; None where there is one name only.
         why: why the answer is not the nearest name; empty where it is.
     """
 
@@ -47,14 +49,8 @@ class Identity:
     person: Seen
     answer: str
     candidates: tuple[Candidate, ...]
+    margin: float | None
     why: str = ""
-
-    @property
-    def margin(self) -> float | None:
-        """None where there is one name only."""
-        if len(self.candidates) < 2:
-            return None
-        return self.candidates[1].distance - self.candidates[0].distance
 
     @property
     def span(self) -> tuple[float, float]:
@@ -97,22 +93,24 @@ class Naming:
         )
         first, last = (np.array([p.track.time[k] for p in people]) for k in (0, -1))
         column = assign(distance, self.limit, at_once(first, last))
-        order = np.argsort(distance, axis=1, kind="stable")[:, : self.top]
+        order = np.argsort(distance, axis=1, kind="stable")
         scores = self.book.calibration.score(distance)
         result = []
         for k, person in enumerate(people):
-            candidates = tuple(
-                Candidate(str(names[c]), float(distance[k, c]), float(scores[k, c]))
-                for c in order[k]
+            every = [
+                Candidate(rank, str(names[c]), float(distance[k, c]), float(scores[k, c]))
+                for rank, c in enumerate(order[k], 1)
                 if np.isfinite(distance[k, c])
-            )
+            ]
+            margin = every[1].distance - every[0].distance if len(every) > 1 else None
             answer = str(names[column[k]]) if column[k] >= 0 else UNKNOWN
             why = ""
-            if answer == UNKNOWN and candidates[0].distance > self.limit:
+            if answer == UNKNOWN and every[0].distance > self.limit:
                 why = f"nobody is within {self.limit:.4g}"
-            elif answer != candidates[0].name:
-                why = f"{candidates[0].name} is somebody else who is seen at the same time"
-            result.append(Identity(clip.path, person, answer, candidates, why))
+            elif answer != every[0].name:
+                why = f"{every[0].name} is somebody else who is seen at the same time"
+            candidates = tuple(c for c in every if c.rank <= self.top or c.name == answer)
+            result.append(Identity(clip.path, person, answer, candidates, margin, why))
         return result
 
 
@@ -137,10 +135,10 @@ def write(folder: Path, identities: Sequence[Identity], naming: Naming, gallery:
         rows.writerow(CSV_COLUMNS)
         for i in identities:
             start, end = i.span
-            for place, c in enumerate(i.candidates, 1):
-                margin = f"{i.margin:.6g}" if place == 1 and i.margin is not None else ""
+            for c in i.candidates:
+                margin = f"{i.margin:.6g}" if c.rank == 1 and i.margin is not None else ""
                 place_in = (i.video.name, i.person.number, f"{start:.3f}", f"{end:.3f}")
-                rows.writerow((*place_in, i.answer, place, c.name, f"{c.distance:.6g}", margin, f"{c.score:.4f}"))
+                rows.writerow((*place_in, i.answer, c.rank, c.name, f"{c.distance:.6g}", margin, f"{c.score:.4f}"))
     write_json(folder / "identities.json", _report(identities, naming, gallery))
 
 

@@ -233,6 +233,21 @@ def test_two_at_once_are_not_the_same(tmp_path: Path) -> None:
     assert "p3 is somebody else who is seen at the same time" in found[1].why
 
 
+def test_the_answer_has_its_own_score_however_few_names_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.h5"
+    enrolled(path)
+    scene = clip("scene", seen(3, 1, draw=9), seen(3, 2, 1.0, noise=0.3, draw=8))
+    few, many = (
+        next(i for i in Naming(galleries.read(path), path, Made(), 0.999999, top)(scene) if "at the same time" in i.why)
+        for top in (1, 6)
+    )
+    assert few.answer == many.answer != many.candidates[0].name == "p3"
+    of_answer = next(c for c in many.candidates if c.name == many.answer)
+    assert [(c.rank, c.name) for c in few.candidates] == [(1, "p3"), (of_answer.rank, of_answer.name)]
+    assert few.score == of_answer.score < many.candidates[0].score
+    assert few.margin == many.margin is not None
+
+
 def test_one_person_needs_a_cohort(tmp_path: Path) -> None:
     path = tmp_path / "gallery.h5"
     enrolled(path, 1)

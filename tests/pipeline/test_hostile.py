@@ -301,6 +301,16 @@ def test_who_is_to_be_named_stands_in_files_of_a_bounded_size(tmp_path: Path) ->
     assert [failure.reason for failure in summary.failed] == ["not-a-file", "too-large"]
 
 
+def test_copies_of_a_video_are_one_and_a_name_too_long_is_none(tmp_path: Path) -> None:
+    for folder, name in (("a", "walk"), ("b", "walk"), ("c", "n" * 240)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.mp4").write_bytes(b"no video")
+    recogniser, summary = clips.Recogniser(shipped.folder(), shipped.NAME, Config()), Summary()
+    found = list(clips.clips(Work(tmp_path / "work"), [tmp_path], recogniser, fuzz.QUIET, summary))
+    assert [clip.path.parent.name for clip in found] == ["a", "c"]
+    assert [failure.reason for failure in summary.failed] == ["unreadable", "bad-name"]
+
+
 def test_pipes_and_folders_are_not_waited_for(tmp_path: Path) -> None:
     person = tmp_path / "Training/001"
     person.mkdir(parents=True)
