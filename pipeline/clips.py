@@ -141,7 +141,8 @@ def clips(
         UsageError: a path does not exist.
         EmptyError: there is no video.
     """
-    tasks, of = [], {}
+    tasks: list[Job] = []
+    of: dict[str, tuple[Path, str, Work]] = {}
     compared, limits = decides(recogniser.config.extract), recogniser.config.limits
     config = replace(compared, silhouettes=recogniser.beside is not None)
     for video in dict.fromkeys(p.resolve() for p in find_videos(videos, work.root)):

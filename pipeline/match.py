@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,12 +16,13 @@ import yaml
 from gaitreid import __version__
 from gaitreid.pipeline import store
 from gaitreid.pipeline.checkpoints import DESCRIPTION
+from gaitreid.pipeline.config import build
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.evidence import Frames, evidence
 from gaitreid.pipeline.files import replacing, sha256, write_json, write_text
 from gaitreid.pipeline.protocols import halves
 from gaitreid.pipeline.report import render
-from gaitreid.pipeline.searches import PROTOCOLS, SUBMITTED, Search, headline, searches, submission
+from gaitreid.pipeline.searches import PROTOCOLS, SUBMITTED, TRAINED, Search, headline, searches, submission
 from gaitreid.pipeline.train import how_taught
 from gaitreid.pipeline.work import Work, provenance
 from gaitreid.pose.errors import UsageError
@@ -27,7 +30,7 @@ from gaitreid.reid.compare import item_tracks
 from gaitreid.reid.config import MatchConfig
 from gaitreid.reid.match import CSV_COLUMNS, Matches, rank, ranking_rows
 from gaitreid.reid.metrics import evaluate
-from gaitreid.reid.records import Embeddings, Sequences
+from gaitreid.reid.records import Embeddings, Ranking, Sequences
 from gaitreid.reid.select import select
 
 if TYPE_CHECKING:
@@ -91,14 +94,73 @@ def by_protocol(
     return report
 
 
+def again(
+    work: Work,
+    probe: str,
+    gallery: str,
+    console: Console,
+    *,
+    protocol: str = "plain",
+    name: str | None = None,
+    frames: Frames | None = None,
+) -> Path:
+    """The report of a comparison made anew, of the same figures and by what they were made by; the path of the report.
+
+    Args:
+        probe, gallery, protocol: what the folder of the comparison is named by.
+        name: of the model that it must be by; None is any.
+        frames: whether the report has stills of the videos, and whether heads in them are blurred.
+
+    Raises:
+        UsageError: there is no such comparison, or what it was made from is no more what it was; nothing is written.
+    """
+    folder = work.match(probe, gallery, "" if protocol == "plain" else protocol)
+    if not (folder / "ranking.h5").exists():
+        there = ", ".join(sorted(path.parent.name for path in folder.parent.glob("*/ranking.h5"))) or "none"
+        raise UsageError(
+            f"report: there is no comparison {folder} (there: {there}): --probe, --gallery and --protocol say which is meant, "
+            "`gaitreid match` with the same makes it"
+        )
+    made = store.attributes(folder / "ranking.h5", "ranking")
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        config = build(MatchConfig, json.loads(str(made["config"])), "match")
+        model, seed, _ = (metrics[key] for key in ("model", "seed", "notes"))
+        sources = made["made_from"], made["sequences"]
+        command = _command(metrics, _encoders(work, model), config)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"report: {folder} does not say what it was made by (an older version made it, or a run was cut off: {error!r}): "
+            "give the `gaitreid match` that made it once more"
+        ) from error
+    if name not in (None, model):
+        raise UsageError(f"report: {folder} is by '{model}', not '{name}': leave --name away, or `gaitreid match` by that")
+    source, ranking = work.embeddings(model), store.read(folder / "ranking.h5", "ranking", Ranking, "/ranking")
+    run = _Run.on(work, source, console, seed, protocol, frames) if source.exists() else None
+    if run is None or (run.made_from, run.sequences_hash) != sources:
+        changed = source if run is None or run.made_from != sources[0] else work.sequences
+        raise UsageError(f"report: {changed} is gone, or is not what {folder} was made from: compare once more: {command}")
+    track = item_tracks(run.embeddings, config.unit)
+    matches = rank(run.embeddings, track[ranking.probe], track[ranking.gallery], config)
+    if not _same(evaluate(matches, draws=1), {**metrics, **metrics.get("pooled", {})}):
+        raise UsageError(f"report: this version makes other figures than those in {folder}: compare once more: {command}")
+    return run.report(folder, metrics, matches, str(made["gaitreid_version"]))
+
+
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """What the searches of one run share; `made_from` is the SHA-256 of the embeddings' file."""
+    """What the searches of one run share.
+
+    Attributes:
+        sequences: windows that the report shows.
+        made_from, sequences_hash: SHA-256 of the files of the embeddings and of the windows; empty where there are none.
+    """
 
     work: Work
     embeddings: Embeddings
     sequences: Sequences | None
     made_from: str
+    sequences_hash: str
     console: Console
     seed: int
     protocol: str
@@ -108,10 +170,10 @@ class _Run:
     def on(cls, work: Work, source: Path, console: Console, seed: int, protocol: str, frames: Frames | None) -> "_Run":
         """Read the embeddings, and the windows that they are of, where these are there."""
         embeddings = store.read(source, "embeddings", Embeddings, "/embeddings")
-        sequences = None
+        sequences, hashed = None, ""
         if work.sequences.exists():
-            sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
-        return cls(work, embeddings, sequences, sha256(source), console, seed, protocol, frames)
+            sequences, hashed = store.read(work.sequences, "sequences", Sequences, "/sequences"), sha256(work.sequences)
+        return cls(work, embeddings, sequences, sha256(source), hashed, console, seed, protocol, frames)
 
     def search(self, search: Search, config: MatchConfig) -> Path:
         """One search to its folder; the path of the report."""
@@ -129,9 +191,16 @@ class _Run:
         if protocol in PROTOCOLS:
             own = headline(search, matches, self.seed)
             pooled = {name: metrics[name] for name in own if name in metrics and name.startswith(("rank", "map"))}
+            if pooled:
+                pooled["ci95"] = {name: metrics["ci95"][name] for name in pooled}
             metrics = {**metrics, **own, "ci95": {**metrics["ci95"], **own.get("ci95", {})}, "pooled": pooled}
         folder = work.match(search.probe, search.gallery, "" if protocol == "plain" else protocol)
-        store.write(folder / "ranking.h5", "ranking", {"/ranking": matches.ranking}, provenance(config, self.made_from))
+        notes = [*search.notes, *_notes(work, embeddings, matches)]
+        if search.holes:
+            notes.append(f"{search.holes} recordings that the protocol has are not there: cells are shares of those that are")
+        metrics |= {"notes": notes, "seed": self.seed}
+        made = {**provenance(config, self.made_from), "sequences": self.sequences_hash}
+        store.write(folder / "ranking.h5", "ranking", {"/ranking": matches.ranking}, made)
         with replacing(folder / "ranking.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(CSV_COLUMNS)
@@ -139,25 +208,27 @@ class _Run:
         if protocol == "grew":
             console.say(f"match: {submission(folder / 'submission.csv', matches, embeddings)}")
         write_json(folder / "metrics.json", metrics)
-        facts = {
-            "gaitreid": __version__,
-            "model": f"{embeddings.encoder}, SHA-256 {embeddings.weights[:16]}",
-            "embeddings": f"SHA-256 {self.made_from[:16]}",
-            "seed": str(self.seed),
-        }
-        notes = [*search.notes, *_notes(work, embeddings, matches)]
-        if search.holes:
-            notes.append(f"{search.holes} recordings that the protocol has are not there: cells are shares of those that are")
-        pairs = evidence(work, embeddings, matches, self.sequences, frames=self.frames) if self.sequences else []
-        page = render(metrics, matches, embeddings, notes=notes, provenance=facts, evidence=pairs)
-        report = write_text(folder / "report.html", page)
         frames = int((embeddings.window_frame[:, 1] - embeddings.window_frame[:, 0] + 1).sum()) // 2  # each is in two windows
         console.item("match", folder.name, "done", "", time.monotonic() - began, 0, frames)
         console.say(f"match: {names['probe']} against {names['gallery']}: {_line(metrics)}")
         for note in notes:
             console.say(f"match: note: {note}")
-        console.say(f"match: {report}")
-        return report
+        return self.report(folder, metrics, matches, __version__)
+
+    def report(self, folder: Path, metrics: dict[str, Any], matches: Matches, version: str) -> Path:
+        """The page of one search to its folder; its path."""
+        embeddings = self.embeddings
+        facts = {
+            "gaitreid": version,
+            "model": f"{embeddings.encoder}, SHA-256 {embeddings.weights[:16]}",
+            "embeddings": f"SHA-256 {self.made_from[:16]}",
+            "seed": str(metrics["seed"]),
+        }
+        pairs = evidence(self.work, embeddings, matches, self.sequences, frames=self.frames) if self.sequences else []
+        page = render(metrics, matches, embeddings, notes=metrics["notes"], provenance=facts, evidence=pairs)
+        path = write_text(folder / "report.html", page)
+        self.console.say(f"match: {path}")
+        return path
 
 
 CME = (("nm", "nm"), ("bg", "bg"), ("cl", "cl"), ("cl", "nm"), ("bg", "nm"))  # probe, gallery
@@ -220,7 +291,7 @@ def _line(metrics: dict[str, object]) -> str:
 def _notes(work: Work, embeddings: Embeddings, matches: Matches) -> Iterator[str]:
     """What a reader must know to trust the figures."""
     probes = set(matches.subject.tolist()) - {""}
-    encoders = [embeddings.encoder] if work.model(embeddings.encoder).exists() else embeddings.encoder.split("+")  # fused ones
+    encoders = _encoders(work, embeddings.encoder)
     for name in encoders:
         description = _description(work, name)
         shared = sorted(probes & set(description.get("subjects", [])))
@@ -238,6 +309,40 @@ def _notes(work: Work, embeddings: Embeddings, matches: Matches) -> Iterator[str
             yield f"probe and gallery share {both} recordings (--exclude {config.exclude}): figures are too good"
             if config.unit == "window" and config.exclude in {"same-window", "nothing", "same-view"}:
                 yield "windows of a recording overlap: the nearest may well hold frames of the probe itself"
+
+
+def _encoders(work: Work, model: str) -> list[str]:
+    """The model of this name, or those that are fused in it."""
+    return [model] if work.model(model).exists() else model.split("+")
+
+
+def _same(found: dict[str, Any], stored: dict[str, Any]) -> bool:
+    """Whether single figures are those that were stored, but for how a processor rounds."""
+
+    def same(one: Any, other: Any) -> bool:
+        both = isinstance(one, float) and isinstance(other, float)
+        return math.isclose(one, other, abs_tol=1e-6) if both else one == other
+
+    return all(same(value, stored.get(name)) for name, value in found.items() if not isinstance(value, dict))
+
+
+def _command(metrics: dict[str, Any], models: Sequence[str], config: MatchConfig) -> str:
+    """What to type to make a comparison once more."""
+    protocol, usual = metrics["protocol"], MatchConfig()
+    if protocol == "cme":  # it goes by settings of its own
+        return f"`gaitreid match --protocol cme --name {shlex.quote(models[0].removesuffix('-cme'))}" + (
+            " --as-published`" if config.exclude == "same-window" else "`"
+        )
+    options = [
+        ("protocol", protocol, "plain"),
+        ("probe", "FILE" if protocol == "gait3d" else metrics["probe"], "all"),
+        ("gallery", metrics["gallery"], "all"),
+        ("name", models[0], ""),
+        *(("fuse", model, "") for model in models[1:]),
+        *((key, getattr(config, key), getattr(usual, key)) for key in ("metric", "exclude", "unit", "top", "rerank")),
+    ]
+    words = [word for key, value, default in options if value != default for word in (f"--{key}", str(value))]
+    return f"`gaitreid match {shlex.join(words)}`" + ", with the --training that it had" * (protocol in TRAINED)
 
 
 def _description(work: Work, encoder: str) -> dict[str, Any]:

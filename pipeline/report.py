@@ -38,17 +38,20 @@ def render(
     """The whole page.
 
     Args:
-        metrics: what goes into metrics.json: `reid.metrics.evaluate`, and the names `protocol, probe, gallery, model`.
+        metrics: what goes into metrics.json: `reid.metrics.evaluate`, and the names `protocol, probe, gallery, model`; where
+            figures of it are means over views, `pooled` has those of the one search that the page draws.
         notes: what a reader must know to trust the figures, a sentence each.
         provenance: name -> value, shown at the end: version, seed, hashes.
         evidence: pairs to be looked at, as `pipeline.evidence.evidence` picks them.
     """
     probes = list(_probes(matches, embeddings))
+    searched = metrics["pooled"] if metrics.get("pooled") else metrics  # headlines may be means over views, the rest is not
     return page("report.html.j2").render(
         m=metrics,
+        searched=searched,
         mated=sum(p.first > 0 for p in probes),
         right=sum(p.first == 1 for p in probes),
-        curve=_curve(matches, metrics["ci95"]["rank1"]),
+        curve=_curve(matches, searched["ci95"]["rank1"]),
         pages=[probes[k : k + PAGE] for k in range(0, min(len(probes), PAGE * PAGES), PAGE)],
         more=max(len(probes) - PAGE * PAGES, 0),
         page_size=PAGE,
@@ -267,7 +270,9 @@ def _own_notes(metrics: Mapping[str, Any]) -> Iterator[str]:
     if n := metrics["probes_unlabelled"]:
         yield f"The subject of {n} of {metrics['probes']} probe {unit}s is not known: they are ranked, and count in no figure."
     if n := metrics["probes_without_match"]:
-        yield f"{n} of {metrics['probes']} probe {unit}s have no {unit} of their subject to find: they count only as strangers."
+        counts = "across views they count as wrong, else" if "rank1_dropped" in metrics else "they count"
+        counts += " only as strangers"
+        yield f"{n} of {metrics['probes']} probe {unit}s have no {unit} of their subject to find: {counts}."
 
 
 def _percent(value: float | None) -> str:

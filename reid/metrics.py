@@ -152,7 +152,9 @@ def dir_at_far(first: IntArray, own: FloatArray, other: FloatArray, rate: float)
     return float(np.mean((first == 1) & (own < limit), where=first > 0))
 
 
-def bootstrap(values: FloatArray, subjects: TextArray, *, seed: int, draws: int = 1000) -> list[float] | None:
+def bootstrap(
+    values: FloatArray, subjects: TextArray, *, groups: TextArray | None = None, seed: int, draws: int = 1000
+) -> list[float] | None:
     """95 % interval of the mean over probes, subjects drawn with replacement; None for fewer than two subjects.
 
     Probes of one person are alike, so people are drawn, not probes.
@@ -160,14 +162,17 @@ def bootstrap(values: FloatArray, subjects: TextArray, *, seed: int, draws: int 
     Args:
         values: of each probe (P,).
         subjects: of each probe (P,).
+        groups: of each probe (P,): the mean is that over groups of their means, whatever their sizes.
     """
     names, subject = np.unique(subjects, return_inverse=True)
     if len(names) < 2:
         return None
-    total, count = np.bincount(subject, values), np.bincount(subject)
-    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    low, high = np.percentile((drawn @ total) / (drawn @ count), [2.5, 97.5])
-    return [float(low), float(high)]
+    kinds, kind = np.unique(np.zeros(len(subject)) if groups is None else groups, return_inverse=True)
+    total, count = np.zeros((2, len(names), len(kinds)))
+    np.add.at(total, (subject, kind), values)
+    np.add.at(count, (subject, kind), 1)
+    drawn = _drawn(len(names), seed, draws)
+    return _middle(_known_mean(_shares(drawn @ total, drawn @ count)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,40 +191,34 @@ class ViewCells:
     view: IntArray
     first: IntArray
 
-    def rates(self, k: int, *, dropped: bool, weight: Floats | None = None) -> Floats:
+    def rates(self, k: int, *, dropped: bool) -> Floats:
         """Rank-k of every cell (Vp, Vg), NaN where nobody is searched for.
 
         Args:
             dropped: whether probes without a hit to be had are left out; they are wrong otherwise, as in OpenGait.
-            weight: of each probe (Q,).
         """
-        weight = np.ones(len(self.view)) if weight is None else weight
-        there = (self.first > 0) if dropped else np.ones_like(self.first, dtype=np.bool_)
-        right = (self.first > 0) & (self.first <= k)
-        total, hits = (self._by_view(cells * weight[:, None]) for cells in (there, right))
-        rates: Floats = np.divide(hits, total, out=np.full(total.shape, np.nan), where=total > 0)
-        return rates
+        right, there = (self._sums(cells, np.zeros_like(self.view))[0] for cells in self._right(k, dropped))
+        return _shares(right, there)
 
     def counts(self, *, dropped: bool) -> IntArray:
         """Probes of every cell (Vp, Vg)."""
-        return self._by_view(self.first > 0 if dropped else np.ones_like(self.first)).astype(np.int64)
+        _, there = self._right(1, dropped)
+        counts: IntArray = self._sums(there, np.zeros_like(self.view))[0].astype(np.int64)
+        return counts
 
-    def across(self, k: int, *, dropped: bool, weight: Floats | None = None) -> float | None:
+    def across(self, k: int, *, dropped: bool) -> float | None:
         """Rank-k across views: the mean over the other gallery views of each probe view, and of these over the probe views."""
-        rates = self.rates(k, dropped=dropped, weight=weight)
-        rates[self.probe_views[:, None] == self.gallery_views[None, :]] = np.nan
-        rows = [row[np.isfinite(row)].mean() for row in rates if np.isfinite(row).any()]
-        return float(np.mean(rows)) if rows else None
+        mean = float(self._across(self.rates(k, dropped=dropped)))
+        return mean if np.isfinite(mean) else None
 
     def interval(self, k: int, *, dropped: bool, seed: int, draws: int = 1000) -> list[float] | None:
         """95 % interval of `across`, subjects drawn with replacement; None for fewer than two, or where `across` is."""
         names, person = np.unique(self.subject, return_inverse=True)
         if len(names) < 2:
             return None
-        drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-        means = [self.across(k, dropped=dropped, weight=weight[person].astype(np.float64)) for weight in drawn]
-        found = [m for m in means if m is not None]
-        return np.percentile(found, [2.5, 97.5]).tolist() if found else None
+        drawn = _drawn(len(names), seed, draws)
+        right, there = (np.tensordot(drawn, self._sums(cells, person), 1) for cells in self._right(k, dropped))
+        return _middle(self._across(_shares(right, there)))
 
     def table(self, *, dropped: bool) -> dict[str, dict[str, float | None]]:
         """Rank-1 of every cell: {probe view: {gallery view: rank-1}}."""
@@ -229,10 +228,21 @@ class ViewCells:
             for p, row in zip(self.probe_views, rates, strict=True)
         }
 
-    def _by_view(self, cells: Floats | IntArray | BoolArray) -> Floats:
-        result = np.zeros((len(self.probe_views), cells.shape[1]))
-        np.add.at(result, self.view, cells)
+    def _right(self, k: int, dropped: bool) -> tuple[BoolArray, BoolArray]:
+        """Of each probe in each gallery view (Q, Vg): whether it is right, and whether it counts."""
+        there = self.first > 0
+        return there & (self.first <= k), there if dropped else np.ones_like(there)
+
+    def _sums(self, cells: BoolArray, group: IntArray) -> Floats:
+        """Over the probes of one view and one group: (Q, Vg) and (Q,) -> (groups, Vp, Vg)."""
+        result = np.zeros((int(group.max(initial=0)) + 1, len(self.probe_views), cells.shape[1]))
+        np.add.at(result, (group, self.view), cells)
         return result
+
+    def _across(self, rates: Floats) -> Floats:
+        """The mean that `across` is, of each of (..., Vp, Vg); NaN where there is none."""
+        other = self.probe_views[:, None] != self.gallery_views[None, :]
+        return _known_mean(_known_mean(np.where(other, rates, np.nan)))
 
 
 def view_cells(matches: Matches) -> ViewCells | None:
@@ -277,6 +287,30 @@ def _at_rates(figure: Callable[[float], float | None]) -> dict[str, float | None
 def _allowed(rate: float, impostors: int) -> int:
     """False accepts that a rate allows; a product such as 0.29 * 100 must not fall just short of 29."""
     return int(np.floor(rate * impostors + 1e-9))
+
+
+def _drawn(people: int, seed: int, draws: int) -> Floats:
+    """How often each person is drawn (draws, people), as many as there are, with replacement."""
+    drawn = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), size=draws)
+    return drawn.astype(np.float64)  # numpy multiplies matrices of whole numbers many times slower
+
+
+def _middle(values: Floats) -> list[float] | None:
+    """The bounds of the middle 95 % of the values that are known; None where none is."""
+    known = values[np.isfinite(values)]
+    return [float(bound) for bound in np.percentile(known, [2.5, 97.5])] if len(known) else None
+
+
+def _shares(part: Floats, whole: Floats) -> Floats:
+    """Quotients, NaN where the whole is nothing."""
+    shares: Floats = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return shares
+
+
+def _known_mean(values: Floats) -> Floats:
+    """Mean over the last axis of what is not NaN; NaN where nothing is."""
+    known = np.isfinite(values)
+    return _shares(np.asarray(np.where(known, values, 0).sum(axis=-1)), np.asarray(known.sum(axis=-1, dtype=np.float64)))
 
 
 def _mean(values: Floats | IntArray | BoolArray) -> float | None:

@@ -279,9 +279,8 @@ def test_names_that_no_file_can_have_fail_and_the_others_go_on(video: Path, tmp_
     assert gaitreid("status", tmp_path, "--work", tmp_path / "work").exit_code == 0
     assert gaitreid(*command, "--dry-run").exit_code == 0
     stem = os.fsdecode(b"no\xfftext")
-    job = extract.Job(
-        shutil.copy(video, tmp_path / f"{stem}.avi"), stem, Work(tmp_path / "work"), ExtractConfig(), Labels(), False
-    )
+    copy = Path(shutil.copy(video, tmp_path / f"{stem}.avi"))
+    job = extract.Job(copy, stem, Work(tmp_path / "work"), ExtractConfig(), Labels(), False)
     assert extract.known(job) is None
     assert extract.extract_one(job).line == "bad-name: its path is no UTF-8 text: rename it"
     assert extract.in_shard(stem, "1/1")

@@ -136,6 +136,40 @@ def test_every_figure_is_there(report: tuple[str, dict[str, Any]]) -> None:
     assert not re.findall(r"[a-z][.:;][A-Z]\w*", text)  # sentences that run together
 
 
+def test_figures_across_views_and_the_curve_of_the_one_search(report: tuple[str, dict[str, Any]]) -> None:
+    of = casia(subjects=12, noise=1.3)
+    matches, found = matched(of)
+    pooled = {name: found[name] for name in ("rank1", "rank5", "rank10")}
+    own = {"rank1": 0.111, "rank5": 0.222, "rank10": 0.333}
+    intervals = {name: [value - 0.01, value + 0.01] for name, value in own.items()}
+    one_search = {**pooled, "ci95": {name: found["ci95"][name] for name in pooled}}
+    across = {**found, **own, "ci95": {**found["ci95"], **intervals}, "pooled": one_search, "protocol": "lt"}
+    text = render(across, matches, of)
+    words = " ".join(Page(text).text.split(" ")).replace("\n", " ")
+    assert "Across views Rank-1 is 11.1" in words
+    assert (
+        "Rank-1, Rank-5, Rank-10 are means over views (lt, docs/protocols.md), the   others means over 72 probe tracks" in words
+    )
+    cards = re.findall(r'<dd class="value">(.*?)</dd>\s*<dd class="soft">(.*?)</dd>', text)
+    assert cards[0] == (percent(0.111), f"{percent(0.101)} to {percent(0.121)}")
+    assert cards[1] == (percent(0.222), f"{percent(0.212)} to {percent(0.232)}")
+    assert cards[3][1] == "{} to {}".format(*map(percent, found["ci95"]["map"]))
+    # The drawing is of the one search: the same as in its own report, and told apart in words.
+    drawing = re.compile(r'<line class="whisker".*?/>|<circle class="dot".*?</circle>')
+    assert drawing.findall(text) == drawing.findall(report[0])
+    low, high = found["ci95"]["rank1"]
+    said = re.findall(r'<desc id="cmc-text">(.*?)</desc>', text, re.DOTALL)[0]
+    assert f"in one search of all views: {percent(pooled['rank1'])} at rank 1 (95 % interval {percent(low)} to" in said
+    assert "(CMC), with the" in words
+    assert "first k candidates in one search of all views" in words
+    assert "search of all views" not in report[0]
+    [y2, y1] = sorted(map(float, re.findall(r'class="whisker" .*? y1="([\d.]+)" y2="([\d.]+)"', text)[0]))
+    dot = float(re.findall(r'class="dot" cx="52.0" cy="([\d.]+)"', text)[0])
+    assert y2 < dot < y1
+    assert (252 - y1) / 240 == pytest.approx(low, abs=1e-3)
+    assert (252 - y2) / 240 == pytest.approx(high, abs=1e-3)
+
+
 def test_table_of_ranks(report: tuple[str, dict[str, Any]]) -> None:
     of = casia(subjects=12, noise=1.3)
     matches, _ = matched(of)

@@ -160,6 +160,36 @@ def test_cross_view_leaves_the_same_person_in_the_same_view_out() -> None:
         assert figures["rank1"] == pytest.approx(np.mean([row["rank1"] for row in per_view.values()]))
 
 
+@pytest.mark.parametrize("protocol", ["lt", "cross-view"])
+def test_every_interval_is_of_the_figure_of_its_name(protocol: str, tmp_path: Path) -> None:
+    """Views move the vectors more than people do: what holds across views does not hold in one search of all views."""
+    rng = np.random.default_rng(0)
+    who, by_view = rng.normal(size=(30, 16)), 3 * rng.normal(size=(30, 4, 16))
+    numbers = ("01", "02", "05", "06")
+    walks = [(f"{s + 75:03}", "nm", n, f"{v:03}") for s in range(30) for n in numbers for v in range(4)]
+    places = [who[int(s) - 75] + by_view[int(s) - 75, int(v)] + rng.normal(size=16) for s, _, _, v in walks]
+    of = embeddings(walks, np.array(places))
+    source = store.write(tmp_path / "embeddings/made-up.h5", "embeddings", {"/embeddings": of}, {"config": "", "made_from": ""})
+    report = by_protocol(Work(tmp_path), euclidean(), source, protocol, Console(-1), seed=0, training=74)
+    metrics = json.loads((report.parent / "metrics.json").read_text())
+    pooled = metrics["pooled"]
+    assert set(pooled["ci95"]) == set(pooled) - {"ci95"} >= {"rank1", "rank5", "rank10"}
+    for of_these in (metrics, pooled):
+        for name, (low, high) in of_these["ci95"].items():
+            assert low <= of_these[name] <= high, name
+    if protocol == "lt":  # not the intervals of the one search
+        assert all(pooled[name] > metrics["ci95"][name][1] for name in ("rank1", "rank5", "rank10"))
+
+
+def test_whoever_is_always_right_is_so_in_every_draw() -> None:
+    walks = [(f"{s:03}", "nm", n, v) for s in range(75, 85) for n in ("01", "02") for v in ("000", "090", "180")]
+    walks = [w for w in walks if w[2] == "02" or w[3] == "000" or int(w[0]) % 3 == 0]  # unequally many probes of the views
+    of = embeddings(walks, np.array([[float(int(w[0]))] for w in walks]))
+    [(_, _, found)] = searched(of, "cross-view")
+    assert {name: found[name] for name in found["ci95"]} == dict.fromkeys(("rank1", "rank5", "rank10", "map"), 1)
+    assert set(map(tuple, found["ci95"].values())) == {(1, 1)}
+
+
 def test_ou_mvlp() -> None:
     walks = [(f"{s:05}", "", n, v) for s in (1, 2, 4, 10307) for n in ("00", "01") for v in ("000", "015")]
     walks.remove(("00004", "", "01", "000"))

@@ -177,7 +177,8 @@ def test_damaged_files_and_a_video_that_has_gone(project: Path) -> None:
 def test_a_model_is_stale_when_its_windows_have_changed(project: Path) -> None:
     work = Work(project / "work")
     facts = store.attributes(work.sequences, "sequences")
-    description = {"model": "cage", "sequences": {key: facts[key] for key in ("config", "made_from")}}
+    made_of = {key: facts[key] for key in ("config", "made_from")}
+    description = {"model": "cage", "sequences": made_of, "code_version": CODE["model"]}
     for name, files in {"cage": ("checkpoint.pt", "encoder.safetensors"), "cut": ("checkpoint.pt",)}.items():
         work.model(name).mkdir()
         (work.model(name) / "config.yaml").write_text(json.dumps(description))  # which is YAML too

@@ -1,0 +1,172 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import run
+from galleries import casia, euclidean
+
+from gaitreid.pipeline import store
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.match import LEAK, by_protocol, match
+from gaitreid.pipeline.work import Work
+from gaitreid.pose.arrays import specs
+from gaitreid.pose.errors import UsageError
+from gaitreid.pose.skeleton import H36M17
+from gaitreid.reid.config import MatchConfig
+from gaitreid.reid.records import Embeddings, Sequences, Tracks
+
+WINDOWS = MatchConfig(unit="window", metric="euclidean", exclude="nothing", top=3)
+
+
+def write(work: Work, model: str = "made-up", noise: float = 1.0) -> Path:
+    """Windows of people in nm, bg and cl, and embeddings of them by a model of this name."""
+    of = Embeddings(**{**vars(casia(subjects=6, noise=noise)), "encoder": model})
+    tracks, frames = len(of.video), 20
+    made = Sequences(
+        **{name: getattr(of, name) for name, _ in specs(Tracks)},
+        xyz=np.random.default_rng(0).normal(size=(tracks * frames, 17, 3)).astype(np.float32),
+        frame=np.tile(np.arange(frames), tracks),
+        start=np.arange(tracks) * frames,
+        window_track=np.arange(tracks),
+        length=frames,
+        fps=25.0,
+        normalize="gait",
+        skeleton=H36M17,
+    )
+    store.write(work.sequences, "sequences", {"/sequences": made}, {"config": "", "made_from": ""})
+    return store.write(work.embeddings(model), "embeddings", {"/embeddings": of}, {"config": "", "made_from": ""})
+
+
+def compare(work: Work, config: MatchConfig, protocol: str, source: Path, seed: int = 3) -> list[str]:
+    """A comparison by another model and by other settings than the defaults; the options that name it."""
+    if protocol == "lt":
+        by_protocol(work, config, source, protocol, Console(-1), seed=seed, training=2, probe="cl")
+        return ["--protocol", "lt", "--probe", "cl", "--gallery", "nm"]
+    match(work, config, source, "nm", "cl", Console(-1), seed=seed, protocol=protocol, notes=[LEAK])
+    return ["--probe", "nm", "--gallery", "cl", *(["--protocol", protocol] if protocol != "plain" else [])]
+
+
+def contents(work: Work) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in (work.root / "matches").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("config", "protocol", "model"),
+    [
+        (WINDOWS, "plain", "made-up"),
+        (euclidean(rerank=4), "plain", "made-up+other"),
+        (euclidean(), "lt", "made-up"),
+        (WINDOWS, "cme", "cage-cme"),
+    ],
+)
+def test_a_report_once_more_is_of_the_same_comparison(config: MatchConfig, protocol: str, model: str, tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    options = compare(work, config, protocol, write(work, model))
+    before = contents(work)
+    [page] = [path for path in before if path.name == "report.html"]
+    metrics = json.loads(before[page.with_name("metrics.json")])
+    assert (metrics["model"], metrics["unit"], metrics["exclude"], metrics["seed"]) == (model, config.unit, config.exclude, 3)
+    assert (LEAK in metrics["notes"]) == (protocol != "lt")
+    assert b"moving skeleton of" in before[page]
+    page.write_text("another page")
+    run("report", "--work", tmp_path, *options)
+    assert contents(work) == before
+    run("report", "--work", tmp_path, *options, "--name", model, "--frames", "--set", "match.unit=track")
+    assert contents(work) == before
+
+
+def other_embeddings(work: Work) -> None:
+    write(work, "a+b", noise=2.0)
+
+
+def no_embeddings(work: Work) -> None:
+    work.embeddings("a+b").unlink()
+
+
+def no_windows(work: Work) -> None:
+    work.sequences.unlink()
+
+
+def other_figures(work: Work) -> None:
+    path = work.match("nm", "cl") / "metrics.json"
+    metrics: dict[str, Any] = json.loads(path.read_text())
+    path.write_text(json.dumps({**metrics, "eer": metrics["eer"] + 0.01}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (other_embeddings, r"a\+b\.h5 is gone, or is not what .*nm-cl was made from"),
+        (no_embeddings, r"a\+b\.h5 is gone"),
+        (no_windows, r"sequences\.h5 is gone"),
+        (other_figures, "this version makes other figures"),
+    ],
+)
+def test_a_report_that_cannot_be_made_again_is_left(spoil: Any, reason: str, tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    options = compare(work, WINDOWS, "plain", write(work, "a+b"))
+    spoil(work)
+    before = contents(work)
+    result = run("report", "--work", tmp_path, *options, expect=2)
+    command = (
+        "`gaitreid match --probe nm --gallery cl --name a --fuse b "
+        "--metric euclidean --exclude nothing --unit window --top 3`"
+    )  # fmt: skip
+    with pytest.raises(UsageError, match=reason) as caught:
+        raise result.exception or AssertionError
+    assert str(caught.value).endswith(command)
+    assert contents(work) == before
+
+
+@pytest.mark.parametrize(
+    ("protocol", "config", "command"),
+    [
+        ("lt", euclidean(), "`gaitreid match --protocol lt --probe cl --gallery nm --name cage-cme --metric euclidean`, with"),
+        ("cme", WINDOWS, "`gaitreid match --protocol cme --name cage`"),
+        ("cme", euclidean(exclude="same-window"), "`gaitreid match --protocol cme --name cage --as-published`"),
+    ],
+)
+def test_the_command_to_give_is_that_of_the_protocol(protocol: str, config: MatchConfig, command: str, tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    options = compare(work, config, protocol, write(work, "cage-cme"))
+    write(work, "cage-cme", noise=2.0)
+    assert command in str(run("report", "--work", tmp_path, *options, expect=2).exception)
+
+
+def test_a_report_of_what_is_not_there(tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    options = compare(work, WINDOWS, "plain", write(work))
+    said = str(run("report", "--work", tmp_path, expect=2).exception)
+    assert f"no comparison {tmp_path / 'matches/all-all'} (there: nm-cl)" in said
+    said = str(run("report", "--work", tmp_path, *options, "--name", "other", expect=2).exception)
+    assert "is by 'made-up', not 'other'" in said
+    path = work.match("nm", "cl") / "metrics.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "notes"}))
+    before = contents(work)
+    assert "an older version made it" in str(run("report", "--work", tmp_path, *options, expect=2).exception)
+    assert contents(work) == before
+
+
+@pytest.mark.parametrize(
+    ("protocol", "option", "takers"),
+    [
+        ("plain", "--as-published", "cme and cve"),
+        ("lt", "--as-published", "cme and cve"),
+        ("plain", "--training=24", "lt and cross-view"),
+        ("cme", "--training=0", "lt and cross-view"),
+    ],
+)
+def test_options_that_a_protocol_has_no_use_for(protocol: str, option: str, takers: str, tmp_path: Path) -> None:
+    said = str(run("match", "--work", tmp_path, "--protocol", protocol, option, expect=2).exception)
+    assert said.startswith(f"{option.partition('=')[0]} is for --protocol {takers}, {protocol} has no use")
+    assert not (tmp_path / "matches").exists()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "option"), [("cme", "--as-published"), ("lt", "--training=24"), ("cross-view", "--training=0")]
+)
+def test_options_that_a_protocol_takes(protocol: str, option: str, tmp_path: Path) -> None:
+    said = str(run("match", "--work", tmp_path, "--protocol", protocol, option, expect=3).exception)
+    assert "no use" not in said  # there are no videos yet
