@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from gaitreid.pipeline.config import Config
     from gaitreid.pipeline.session import Session
 
 app = typer.Typer(
@@ -434,7 +435,7 @@ def onnx(
     name: NameOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="File (default: encoder.onnx beside the weights).")] = None,
 ) -> None:
-    """A trained encoder as ONNX, checked with onnxruntime against this one (needs the packages of the extra onnx)."""
+    """A trained encoder as ONNX, checked with onnxruntime against this one (needs onnx, onnxruntime and onnxscript)."""
     _session(common, {}).export_onnx(name, out)
     _end()
 
@@ -466,10 +467,14 @@ def run(
 @command("All in one")
 def demo(
     common: Common,
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Where to put the rendered walkers and all results.")] = Path("demo"),
 ) -> None:
-    """The whole chain on rendered walkers, in at most three minutes."""
-    session = _session(replace(common, work=folder / "work", config=common.config or Path("demo")), {})
+    """The whole chain on rendered walkers, in at most three minutes. Results go to FOLDER/work unless --work is given."""
+    # Not where GAITREID_WORK says: there are people who are real.
+    source = context.get_parameter_source("work")
+    work = common.work if source and source.name == "COMMANDLINE" else folder / "work"
+    session = _session(replace(common, work=work, config=common.config or Path("demo")), {})
     session.demo(folder / "videos")
     _end()
 
@@ -586,22 +591,25 @@ def synth(
     subjects: Annotated[int | None, typer.Option("--subjects", min=1, help="How many people.")] = None,
     views: Annotated[str | None, typer.Option("--views", help="Degrees: 0,90; 0 walks towards the camera.")] = None,
     conditions: Annotated[
-        str | None, typer.Option("--conditions", help="nm (normal), bg (bag), cl (coat), day (any other day).")
+        str | None, typer.Option("--conditions", help="nm (normal), bg (bag), cl (coat), day (any other day); default: nm,bg,cl.")
     ] = None,
-    numbers: Annotated[int | None, typer.Option("--numbers", min=1, help="Recordings a condition.")] = None,
-    people: Annotated[int | None, typer.Option("--people-per-scene", min=1, help="People in one frame.")] = None,
+    numbers: Annotated[int | None, typer.Option("--numbers", min=1, help="Recordings a condition (default: 2).")] = None,
+    people: Annotated[
+        int | None,
+        typer.Option("--people-per-scene", min=1, help="People in one frame: one condition (nm), one recording."),
+    ] = None,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.2, help="Length of a clip.")] = None,
 ) -> None:
     """Render walking people with 3D ground truth, under CASIA-B's names: 001-nm-01-090.avi."""
     given = {
         "synth.subjects": subjects,
         "synth.views": _numbers("--views", views),
-        "synth.conditions": conditions.split(",") if conditions else None,
+        "synth.conditions": conditions.split(",") if conditions is not None else None,
         "synth.numbers": numbers,
         "synth.people_per_scene": people,
         "synth.seconds": seconds,
     }
-    _session(replace(common, work=folder), given).synth(folder)
+    _session(common, given).synth(folder)
     _end()
 
 
@@ -611,11 +619,16 @@ def report(
     probe: ProbeOption = None,
     gallery: GalleryOption = None,
     name: NameOption = None,
+    protocol: Annotated[str, typer.Option("--protocol", help="That of the comparison.")] = "plain",
     frames: FramesOption = False,
     faces: FacesOption = False,
 ) -> None:
-    """The report of a comparison once more, such as with stills of the videos (--frames)."""
-    _session(common, {}).match(probe or "", gallery or "", name, frames=_frames(frames, faces))
+    """The report of a comparison once more, such as with stills of the videos (--frames).
+
+    It goes by what `match` made the comparison by, and changes no figure: settings of its own are not asked for.
+    --probe, --gallery and --protocol say which it is: matches/PROTOCOL-PROBE-GALLERY/.
+    """
+    _session(common, {}).report(probe or "", gallery or "", protocol=protocol, name=name, frames=_frames(frames, faces))
     _end()
 
 
@@ -669,10 +682,14 @@ def doctor(
     from gaitreid.pipeline import doctor as examination
     from gaitreid.pipeline.console import Console
 
-    console = Console(level=-1 if json_ else common.verbose - common.quiet)
+    try:
+        device = _config(common, {}).device
+    except ImportError:  # a package that settings need is missing, of which the examination tells
+        device = common.device or "auto"
+    console = Console(-1 if json_ else common.verbose - common.quiet, as_json=common.log_json)
     for name in download or ():
         examination.download(name, console)
-    found = examination.examine(common.work, common.device or "auto")
+    found = examination.examine(common.work, device)
     if json_:
         print(json.dumps(examination.as_json(found), indent=2))
     else:
@@ -681,20 +698,22 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _session(common: Common, given: dict[str, Any], scheduler: str | None = None) -> "Session":
+def _config(common: Common, given: dict[str, Any]) -> "Config":
     """The settings in force: the file, over it --set, over that the command's own options."""
-    import json
-
     from gaitreid.pipeline.config import load
+
+    named = {"seed": common.seed, "device": common.device, **given}
+    return load(common.config, common.set_ or (), {key: value for key, value in named.items() if value is not None})
+
+
+def _session(common: Common, given: dict[str, Any], scheduler: str | None = None) -> "Session":
     from gaitreid.pipeline.console import Console
     from gaitreid.pipeline.jobs import cores
     from gaitreid.pipeline.logs import RunLog
     from gaitreid.pipeline.session import Session
     from gaitreid.pipeline.work import Work
 
-    named = {"seed": common.seed, "device": common.device, **given}
-    overrides = [*(common.set_ or ()), *(f"{k}={json.dumps(v)}" for k, v in named.items() if v is not None)]
-    config = load(common.config, overrides)
+    config = _config(common, given)
     console = Console(common.verbose - common.quiet, RunLog(common.work, config.logs), common.log_json)
     return Session(Work(common.work), config, console, common.jobs or min(cores(), 8), scheduler)
 
@@ -705,7 +724,7 @@ def _frames(frames: bool, faces: bool) -> Any:
 
 def _numbers(option: str, text: str | None) -> list[int] | None:
     try:
-        return [int(part) for part in text.split(",")] if text else None
+        return [int(part) for part in text.split(",")] if text is not None else None
     except ValueError:
         raise typer.BadParameter(f"{text!r}: expected whole numbers with commas between", param_hint=option) from None
 

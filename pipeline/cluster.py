@@ -28,7 +28,7 @@ def connected(address: str) -> Iterator[tuple[Executor, int]]:
     try:
         import distributed
     except ModuleNotFoundError as error:
-        raise UsageError("--scheduler needs the package 'distributed': install it, or gaitreid with its extra dask") from error
+        raise UsageError("--scheduler needs the package 'distributed': pip install distributed") from error
     try:
         connect: Any = distributed.Client
         client = connect(address, timeout=PATIENCE, set_as_default=False)

@@ -4,6 +4,7 @@ A file may build on another by `_base_: other.yaml`; `--set a.b=c` overrides sin
 """
 
 import difflib
+import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -78,11 +79,19 @@ class Config:
     logs: LogsConfig = field(default_factory=LogsConfig)
     disk: DiskConfig = field(default_factory=DiskConfig)
 
+    def __post_init__(self) -> None:
+        """Check what is in no section."""
+        if self.seed < 0:
+            raise UsageError(f"configuration: seed is {self.seed}, expected 0 or more")
+        if not re.fullmatch("auto|cpu|cuda(:[0-9]{1,4})?", self.device):
+            raise UsageError(f"configuration: device is {_brief(self.device)}, expected auto, cpu, cuda or cuda:N")
 
-def load(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
-    """The defaults, a YAML file over them, and `key.sub=value` texts over that.
 
-    `path` may also be the name of a shipped configuration, such as `tiny`.
+def load(path: Path | None = None, overrides: Iterable[str] = (), named: Mapping[str, Any] | None = None) -> Config:
+    """The defaults, a YAML file over them, `key.sub=value` texts over that, and values by `key.sub` over all.
+
+    `path` may also be the name of a shipped configuration, such as `tiny`. What is `named` never goes through YAML, which has no
+    words for some names of files.
 
     Raises:
         UsageError: the file cannot be read, a key is unknown or a value has the wrong type.
@@ -93,6 +102,8 @@ def load(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
             raise UsageError(f"configuration {path}: {stage}.trust_config: only --trust-config, not a file, says what may be run")
     for text in overrides:
         _merge(values, _parse(text))
+    for key, value in (named or {}).items():
+        _merge(values, _nested(key, value))
     config: Config = build(Config, values, "")
     return config
 
@@ -163,12 +174,14 @@ def _parse(text: str) -> dict[str, Any]:
     if not equals or not key:
         raise UsageError(f"--set {text}: expected key=value, such as split.length=20")
     try:
-        result: Any = yaml_file.parse(value, f"--set {key}")
+        return _nested(key, yaml_file.parse(value, f"--set {key}"))
     except FormatError as error:
         raise UsageError(str(error)) from error
-    for part in reversed(key.split(".")):
-        result = {part: result}
-    return dict(result)
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    first, dot, rest = key.partition(".")
+    return {first: _nested(rest, value) if dot else value}
 
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:

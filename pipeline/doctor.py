@@ -46,7 +46,7 @@ TRIED = {
     "torch": "2.15",
     "torchvision": "0.29",
 }
-# With what rtmlib asks for, a second OpenCV would come over the first.
+# Extras that are not had by installing their packages: with what rtmlib asks for, a second OpenCV would come over the first.
 OPTIONAL = {"rtmlib": "pip install --no-deps rtmlib onnxruntime"}
 DEFAULT_CHAIN = ("mediapipe-detection", "mediapipe-landmarks", "shipped-encoder", "shipped-cohort")
 TIGHT, FULL = 2 * 2**30, 100 * 2**20  # bytes left on the disk that are worth a warning, and too few to work
@@ -181,7 +181,8 @@ def _packages() -> Iterator[Finding]:
         remedy = f"pip install --no-deps '{plain}'"
         topic = "optional" if extra else "packages"
         if version is None and extra:
-            how = OPTIONAL.get(extra[1], f"pip install 'gaitreid[{extra[1]}]'")
+            # Not 'gaitreid[EXTRA]': pip would resolve all of gaitreid, whose numpy>=2 and mediapipe's numpy<2 exclude each other.
+            how = OPTIONAL.get(extra[1], f"pip install '{plain}'")
             missing.append(f"{requirement.name} ({how})")
         elif version is None:
             yield Finding(topic, f"{requirement.name} is not installed", "problem", remedy)
@@ -229,7 +230,7 @@ def _device(asked: str) -> Iterator[Finding]:
             "device", what, "warning", "run nvidia-smi; if it lists a GPU, install a torch that was built for its driver"
         )
     yield Finding("device", ", ".join([*(found or ["no GPU is used" if asked == "cpu" else "no CUDA device"]), cores]))
-    if asked.startswith("cuda") and not found:
+    if asked.startswith("cuda") and int(asked.partition(":")[2] or 0) >= len(found):
         yield Finding("device", f"there is no CUDA device for --device {asked}", "problem", "--device cpu")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 from gaitreid.pipeline import store
@@ -62,14 +62,18 @@ def hand_out(work: Work, format_: str, target: Path, skeleton: str | None, conso
     if not stems:
         raise EmptyError(f"no tracks in {work.root}: run `gaitreid extract VIDEOS...` first")
     wanted = None if name == OWN else skeleton_named(name)
+    some = _videos(work, stems, wanted)
+    first = next(some, None)
+    if first is None:
+        raise EmptyError(f"no tracks in the {len(stems)} files of {work.root / 'pose2d'}: `gaitreid status` says why")
     if format_ == "coco":  # one file of all videos
-        videos = list(_videos(work, stems, wanted))
+        videos = [first, *some]
         text = keypoint_writing.coco_text([v.clip for v in videos], [v.tracks for v in videos])
         write_text(target / "annotations.json", text, private=False)
         count = sum(len(v.tracks) for v in videos)
     else:
         count = 0
-        for video in _videos(work, stems, wanted):
+        for video in chain([first], some):
             WRITERS[format_](target, video)
             count += len(video.tracks)
     console.say(f"export: {count} tracks of {len(stems)} videos below {target} ({format_}, {name})")

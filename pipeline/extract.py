@@ -116,10 +116,11 @@ def extract(
 
     Raises:
         FullError: there is less room than that.
-        UsageError: a path does not exist, there is no such shard, or no cluster answers.
+        UsageError: a path does not exist, the labels are of none of the videos, there is no such shard, or no cluster answers.
         EmptyError: there is no video, or none gave a track.
     """
     limits, named = limits or LimitsConfig(), by_stem(work, videos)
+    labeller.check(named.values(), console)
     mine = {stem: video for stem, video in named.items() if not shard or in_shard(stem, shard)}
     if shard:
         console.say(f"extract: {len(mine)} of {len(named)} videos are in shard {shard}")

@@ -65,7 +65,7 @@ def bring_in(
         fps: frames a second, over what the files say.
 
     Raises:
-        UsageError: a path does not exist.
+        UsageError: a path does not exist; or the labels are of none of the videos, which are written all the same.
         EmptyError: nothing of this format is there, or no track came out.
     """
     for path in paths:
@@ -77,6 +77,7 @@ def bring_in(
     target = Target(work, config, labeller, format_, fps)
     summary, tracks, guessed = Summary(), 0, 0
     taken: set[str] = set()
+    written: list[Path] = []
     with console.progress("import", len(sources), "files") as progress:
         for count, source in enumerate(sources, 1):
             for stem, result in _outcomes(target, source, taken):
@@ -86,6 +87,7 @@ def bring_in(
                     console.item("import", stem, "failed", result.reason)
                     continue
                 clip, found = result
+                written.append(_named(source, stem))
                 guessed += fps is None and clip.fps is None
                 tracks += len(found.tracks)
                 console.say(f"{stem}  {_line(clip, found)}")
@@ -97,6 +99,7 @@ def bring_in(
             progress(count)
     if not tracks:
         raise EmptyError(f"import: no track came out of {len(sources)} files ({format_}): the lines above say why")
+    target.labeller.check(written, console)  # only now, as it is the files that say of which videos they are
     if guessed:
         console.say(f"import: the files do not say how many frames a second there are: {RATE:g} taken, --fps says otherwise")
     console.say(f"import: {len(summary.done)} videos, {tracks} tracks ({format_})")
@@ -141,7 +144,7 @@ def _write(target: Target, stem: str, clip: Clip, source: Source, made_from: str
     rejected = [{"reason": r.reason, "first": r.first, "last": r.last, "frames": r.frames} for r in found.rejected]
     attributes: dict[str, store.Attribute] = {
         **provenance(replace(target.config, silhouettes=False), made_from),
-        **target.labeller(source.path.with_name(f"{stem}.json")).as_dict(),
+        **target.labeller(_named(source, stem)).as_dict(),
         "imported": target.format,
         "video": source.path.name,
         "video_path": place,
@@ -160,6 +163,11 @@ def _write(target: Target, stem: str, clip: Clip, source: Source, made_from: str
     tracks = {f"/tracks/{number:06d}": track for number, track in zip(found.numbers, found.tracks, strict=True)}
     store.write(path, "pose2d", tracks, attributes)
     return found
+
+
+def _named(source: Source, stem: str) -> Path:
+    """The path by which a clip's labels are found."""
+    return source.path.with_name(f"{stem}.json")
 
 
 def _made_of(path: Path) -> str:

@@ -1,18 +1,21 @@
 """Who walks in a video, in what condition: from its name or from a table."""
 
 import csv
+import difflib
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gaitreid.pipeline.bounds import read_text
+from gaitreid.pipeline.console import Console
 from gaitreid.pose.errors import FormatError, UsageError
 
 CASIA_B = r"^(?P<subject>\d{3})-(?P<condition>nm|bg|cl|day)-(?P<number>\d{2})-(?P<view>\d{3})$"
 FIELDS = ("subject", "condition", "number", "view")
 LARGEST_TABLE = 2**28  # bytes
+SHOWN = 3  # names in a message
 
 
 @dataclass(frozen=True)
@@ -46,20 +49,39 @@ class Labeller:
         table: CSV file with a column `video` (stem, file name, or the end of its path) and columns named as the labels.
 
     Raises:
-        UsageError: the pattern is no regular expression or names no label; the table cannot be read.
+        UsageError: the pattern is no regular expression or names no label; the table cannot be read or has no column of labels.
     """
 
     def __init__(self, pattern: str | None = None, table: Path | None = None) -> None:
         self.pattern = _compiled(pattern or CASIA_B)
+        self.path = table
         self.table = _read_table(table) if table else {}
 
     def __call__(self, video: Path) -> Labels:
         """Labels of one video, all empty where nothing is known."""
-        for key in (video.as_posix(), *("/".join(video.parts[-n:]) for n in (3, 2, 1)), video.stem):
-            if key in self.table:
-                return self.table[key]
+        row = self._row(video)
+        if row is not None:
+            return row
         found = self.pattern.search(video.stem)
         return Labels(**{k: v for k, v in found.groupdict().items() if v is not None}) if found else Labels()
+
+    def check(self, videos: Collection[Path], console: Console | None = None) -> None:
+        """Whether the table is one of these videos, which are all that a command is about; those that it does not name are told.
+
+        Raises:
+            UsageError: it names none of them.
+        """
+        unnamed = [video.stem for video in videos if self._row(video) is None] if self.path else []
+        names = ", ".join(unnamed[:SHOWN]) + (", ..." if len(unnamed) > SHOWN else "")
+        if unnamed and len(unnamed) == len(videos):
+            row = f"its first row is of '{next(iter(self.table))}'" if self.table else "it has no rows"
+            raise UsageError(f"--labels {self.path}: names none of the {len(videos)} videos ({names}): {row}")
+        if unnamed and console:
+            console.say(f"labels: {self.path} does not name {len(unnamed)} of {len(videos)} videos: {names}")
+
+    def _row(self, video: Path) -> Labels | None:
+        keys = (video.as_posix(), *("/".join(video.parts[-n:]) for n in (3, 2, 1)), video.stem)
+        return next((self.table[key] for key in keys if key in self.table), None)
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
@@ -79,11 +101,25 @@ def _read_table(path: Path) -> Mapping[str, Labels]:
         if "video" not in (rows.fieldnames or ()):
             there = ", ".join(rows.fieldnames or ())[:200] or "nothing"
             raise UsageError(f"--labels {path}: needs a column 'video', has {there}")
+        _check_columns(path, rows.fieldnames or ())
         return {row["video"].strip(): _labels(row) for row in rows if row["video"]}
     except FormatError as error:
         raise UsageError(f"--labels {error}") from error
     except (csv.Error, ValueError) as error:
         raise UsageError(f"--labels {path}: cannot be read: {error}") from error
+
+
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
+    """Columns of other things may be there, but one that is a label's but for a capital or a blank is a mistake."""
+    others = {column: column.strip().lower() for column in columns if column not in ("video", *FIELDS)}
+    meant = [column for column, plain in others.items() if plain in FIELDS]
+    if not meant and set(columns) & set(FIELDS):
+        return
+    near = ((column, difflib.get_close_matches(others[column], FIELDS, 1)) for column in meant or others)
+    hints = [f"'{name[0]}' in place of '{column}'" for column, name in near if name]
+    there = ", ".join(columns)[:200]
+    hint = f": is it {' and '.join(hints)[:200]}?" if hints else ""
+    raise UsageError(f"--labels {path}: needs columns out of {', '.join(FIELDS)}, has {there}{hint}")
 
 
 def _labels(row: Mapping[str, str | None]) -> Labels:

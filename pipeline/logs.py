@@ -78,7 +78,7 @@ class RunLog:
         if self._config.names == "plain":
             return item
         self._key = self._key or self._secret()
-        return blake2b(item.encode(), key=self._key, digest_size=8).hexdigest()
+        return blake2b(item.encode(errors="surrogateescape"), key=self._key, digest_size=8).hexdigest()
 
     def _secret(self) -> bytes:
         """The key of this work folder: without one, who knows the names could find them out."""

@@ -28,7 +28,7 @@ def export(work: Work, config: Config, name: str, target: Path | None, console: 
     """
     missing = [m for m in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(m) is None]
     if missing:
-        raise UsageError(f"export onnx needs {', '.join(missing)}: pip install 'gaitreid[onnx]'")
+        raise UsageError(f"export onnx needs {', '.join(missing)}: pip install {' '.join(missing)}")
     if not work.model(name).exists():
         raise UsageError(f"there is no model '{name}' in {work.root}: run `gaitreid train` first")
     encoder, _, description = load(work.model(name))

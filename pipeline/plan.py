@@ -6,14 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gaitreid.pipeline import disk
+from gaitreid.pipeline import disk, plugins
 from gaitreid.pipeline.checkpoints import read_description
 from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.extract import by_stem, in_shard
 from gaitreid.pipeline.labels import Labeller
+from gaitreid.pipeline.lifters import LIFTERS
 from gaitreid.pipeline.rates import MODEL, Rates
 from gaitreid.pipeline.shipped import NAME as SHIPPED
+from gaitreid.pipeline.silhouette_rcnn import MODEL as SILHOUETTES
 from gaitreid.pipeline.status import SHOWN, Item, Status, survey
 from gaitreid.pipeline.train import is_trained
 from gaitreid.pipeline.walk_models import is_of_walks
@@ -81,16 +83,30 @@ def plan(work: Work, config: Config, asked: Asked) -> list[Step]:
     """The steps of a command that have something to do, in order.
 
     Raises:
-        UsageError: a path does not exist; or the model takes whole walks, of which nothing is foreseen.
+        UsageError: a path does not exist, the labels are of none of the videos, or there is no such estimator, lifter or model;
+            or the model takes whole walks, of which nothing is foreseen.
         EmptyError: there is no video in these folders.
     """
     if is_of_walks(work, asked.name, config.train.model, asked.encoder):
         raise UsageError("--dry-run: models of whole walks are not foreseen: `gaitreid status` says what is there")
     stages = STAGES[asked.command]
-    named = _videos(work, asked)
-    labeller = Labeller(asked.pattern, asked.labels) if "extract" in stages else None
+    _check_plugins(config, stages)
+    named, labeller = _videos(work, asked), None
+    if "extract" in stages:
+        labeller = Labeller(asked.pattern, asked.labels)
+        labeller.check(by_stem(work, asked.videos).values())
     found = survey(work, config, list(named.values()), labeller=labeller, extracting="extract" in stages)
     return list(_Planning(work, config, asked, named, found, Rates(work)).steps(stages))
+
+
+def _check_plugins(config: Config, stages: Sequence[str]) -> None:
+    """Those that the stages would load: without this, work of what does not exist would be foreseen."""
+    if "extract" in stages:
+        plugins.check("pose", config.extract.pose)
+    if "lift" in stages and config.lift.lifter != "auto":
+        plugins.check("lifter", config.lift.lifter)
+    if "train" in stages and config.train.model not in (*LIFTERS, SILHOUETTES):
+        plugins.check("encoder", config.train.model, "walk")
 
 
 def check_room(work: Work, config: Config, videos: Sequence[Path], console: Console) -> None:

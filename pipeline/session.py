@@ -245,14 +245,20 @@ class Session:
         return is_of_walks(self.work, name, self.config.train.model, encoder)
 
     def _encode_walks(self, name: str | None, encoder: Path | None) -> Path:
-        """Whole walks to vectors, by a model that is trained first where there is none of this name."""
+        """Whole walks to vectors, by a model that is trained first where there is none of this name.
+
+        One without weights, such as `gei`, follows the settings in force: it is made again where its options are others.
+        """
         from gaitreid.pipeline.train import is_trained
-        from gaitreid.pipeline.walk_models import encode, train
+        from gaitreid.pipeline.walk_models import changed_options, encode, train
 
         self.pack()
         name = self._model(name, encoder)
         if not is_trained(self.work, name):
             self.console.say(f"train: there is no model '{name}' in {self.work.root} yet")
+            train(self.work, self.to_train(name), name, self.console)
+        elif encoder is None and (changes := changed_options(self.work, self.config, name)):
+            self.console.say(f"train: '{name}' is made again by the settings in force: {changes}")
             train(self.work, self.to_train(name), name, self.console)
         return encode(self.work, self.config, name, self.console)
 
@@ -318,15 +324,23 @@ class Session:
 
         Args:
             training: people of CASIA-B who are not tested by lt and cross-view, from the first.
+            as_published: of cme and cve: as the released code does it.
             frames: whether the report has stills of the videos, and whether heads in them are blurred.
             fused: other models whose distances are fused in.
             by_metric: whether `match.metric` was asked for, be it the default one.
+
+        Raises:
+            UsageError: the protocol has no use for one of these.
         """
         from gaitreid.pipeline.match import by_protocol, cme, match
-        from gaitreid.pipeline.searches import PROTOCOLS, TRAINING
+        from gaitreid.pipeline.searches import PROTOCOLS, TRAINED, TRAINING
         from gaitreid.pipeline.shipped import BESIDE, METRIC, NAME
         from gaitreid.reid.config import MatchConfig
 
+        if as_published and protocol not in {"cme", "cve"}:
+            raise UsageError(f"--as-published is for --protocol cme and cve, {protocol} has no use for it: leave it away")
+        if training is not None and protocol not in TRAINED:
+            raise UsageError(f"--training is for --protocol {' and '.join(TRAINED)}, {protocol} has no use for it: leave it away")
         if protocol in {"cme", "cve"} and encoder:
             raise UsageError(f"--protocol {protocol} trains its own encoder: leave --encoder away")
         if protocol in {"cme", "cve"} and self._of_walks(name, encoder):
@@ -356,6 +370,15 @@ class Session:
                 frames=frames,
             )
         return match(self.work, config, embeddings, probe, gallery, self.console, seed=self.config.seed, frames=frames)
+
+    @_writes
+    def report(
+        self, probe: str, gallery: str, *, protocol: str = "plain", name: str | None = None, frames: "Frames | None" = None
+    ) -> Path:
+        """The report of a comparison once more, by what the comparison was made by; arguments as of `match`."""
+        from gaitreid.pipeline.match import again
+
+        return again(self.work, probe, gallery, self.console, protocol=protocol, name=name, frames=frames)
 
     def enrol(self, gallery: Path | None, person: str, videos: Sequence[Path], name: str | None, encoder: Path | None) -> Summary:
         """Videos of somebody into a gallery."""

@@ -52,7 +52,7 @@ def bring_in(work: Work, paths: list[Path], labeller: Labeller, console: Console
     """Folders of silhouettes to `silhouettes/STEM.h5`, cut out, scaled and centred; what failed is named, the others go on.
 
     Raises:
-        UsageError: a path does not exist.
+        UsageError: a path does not exist, or the labels are of none of the folders.
         EmptyError: there is no such folder, or none could be read.
     """
     for path in paths:
@@ -66,6 +66,7 @@ def bring_in(work: Work, paths: list[Path], labeller: Labeller, console: Console
     tasks = [_job(work, folder, labeller) for folder in folders]
     if len({task.stem for task in tasks}) < len(tasks):
         raise UsageError("two folders have the same ID, TYPE-NUM and VIEW: import them into two work folders")
+    labeller.check([task.folder.with_name(f"{task.stem}.png") for task in tasks], console)
     summary = Summary()
     with console.progress("import", len(tasks), "folders") as progress:
         for count, outcome in enumerate(each(import_one, tasks, jobs), 1):

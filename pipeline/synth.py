@@ -28,27 +28,44 @@ class SynthConfig:
     Attributes:
         subjects: number of people.
         views: degrees; 0 walks towards the camera, 90 across, 180 away.
-        conditions: nm (normal), bg (a bag), cl (a long coat), day (clothes, bags and habits as on any other day; not by default).
-        numbers: recordings a condition.
-        people_per_scene: people in one frame; above 1 the files are named scene-01-090.avi and so on.
+        conditions: nm (normal), bg (a bag), cl (a long coat), day (clothes, bags and habits as on any other day); None: not day.
+        numbers: recordings a condition; None: 2.
+        people_per_scene: people in one frame; above 1 the files are named scene-01-090.avi and so on, which leaves room for one
+            condition (None: nm) and one number (None: 1), and everybody is in one scene.
         seconds: length of a clip.
     """
 
     subjects: int = 10
     views: tuple[int, ...] = tuple(range(0, 181, 18))
-    conditions: tuple[str, ...] = CONDITIONS
-    numbers: int = 2
+    conditions: tuple[str, ...] | None = None
+    numbers: int | None = None
     people_per_scene: int = 1
     seconds: float = 3.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if min(self.subjects, self.numbers, self.people_per_scene) < 1 or self.seconds < 0.2:
-            raise UsageError("synth: subjects, numbers and people_per_scene must be 1 or more, seconds 0.2 or more")
-        if unknown := set(self.conditions) - set(KNOWN):
-            raise UsageError(f"synth.conditions: {', '.join(sorted(unknown))} is not one of {', '.join(KNOWN)}")
-        if self.people_per_scene > self.subjects:
-            raise UsageError(f"synth: {self.people_per_scene} people a scene need as many subjects, there are {self.subjects}")
+        conditions, count = self.recordings
+        if min(self.subjects, self.people_per_scene) < 1 or self.seconds < 0.2 or not conditions or count < 1:
+            raise UsageError("synth: subjects, conditions, numbers and people_per_scene must be 1 or more, seconds 0.2 or more")
+        if not self.views:
+            raise UsageError("synth.views: name one or more")
+        if unknown := set(conditions) - set(KNOWN):
+            raise UsageError(f"synth.conditions: {', '.join(map(repr, sorted(unknown)))} is not one of {', '.join(KNOWN)}")
+        if self.subjects % self.people_per_scene:
+            raise UsageError(f"synth: {self.subjects} subjects cannot be shared out into scenes of {self.people_per_scene}")
+        if self.people_per_scene > 1 and (len(conditions) > 1 or count > 1):
+            raise UsageError(
+                f"synth: scenes of several people have one condition and one number, not {len(conditions)} and {count}: "
+                "render each condition into a folder of its own"
+            )
+
+    @property
+    def recordings(self) -> tuple[tuple[str, ...], int]:
+        """Conditions in force, and how many recordings of each."""
+        alone = self.people_per_scene == 1
+        conditions = (CONDITIONS if alone else CONDITIONS[:1]) if self.conditions is None else self.conditions
+        count = (2 if alone else 1) if self.numbers is None else self.numbers
+        return conditions, count
 
 
 @dataclass(frozen=True)
@@ -81,19 +98,19 @@ def synth(folder: Path, config: SynthConfig, console: Console, *, jobs: int = 1,
 
 
 def _clips(folder: Path, config: SynthConfig, seed: int) -> list[Clip]:
-    k = config.people_per_scene
+    k, (conditions, count) = config.people_per_scene, config.recordings
     if k > 1:
-        groups = [tuple(range(n, n + k)) for n in range(1, config.subjects - k + 2, k)]
+        groups = [tuple(range(n, n + k)) for n in range(1, config.subjects + 1, k)]
         return [
-            Clip(folder / f"scene-{n:02d}-{view:03d}.avi", group, config.conditions[0], view, 1, config.seconds, seed)
+            Clip(folder / f"scene-{n:02d}-{view:03d}.avi", group, conditions[0], view, 1, config.seconds, seed)
             for n, group in enumerate(groups, 1)
             for view in config.views
         ]
     return [
         Clip(folder / f"{s:03d}-{condition}-{n:02d}-{view:03d}.avi", (s,), condition, view, n, config.seconds, seed)
         for s in range(1, config.subjects + 1)
-        for condition in config.conditions
-        for n in range(1, config.numbers + 1)
+        for condition in conditions
+        for n in range(1, count + 1)
         for view in config.views
     ]
 

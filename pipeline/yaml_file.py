@@ -1,5 +1,6 @@
 """YAML from anyone, as plain values: no tags that make objects, no aliases, by which a page unfolds to more than memory holds."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,17 @@ class _Plain(yaml.SafeLoader):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "aliases (*name) are not read: write the value out", mark)
         return super().compose_node(parent, index)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes texts that `_Plain` would read as numbers."""
+
+
+# YAML 1.1, which PyYAML reads, knows 1.0e-4 only: in YAML 1.2 as in Python 1e-4, too, is a number.
+for _kind in (_Plain, _Dumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$", re.ASCII), list("-+0123456789")
+    )
 
 
 def read(path: Path) -> Any:
@@ -48,3 +60,8 @@ def parse(text: str, where: str) -> Any:
         AttributeError,
     ) as error:  # PyYAML checks numbers and dates little
         raise FormatError(f"{where}: not YAML: {error}") from error
+
+
+def text(values: Any) -> str:
+    """Plain values as YAML that `parse` reads as the same, keys in their order."""
+    return str(yaml.dump(values, Dumper=_Dumper, sort_keys=False))

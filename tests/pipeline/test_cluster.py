@@ -90,5 +90,5 @@ def test_a_cluster_that_is_not_there_is_told_within_seconds(monkeypatch: pytest.
         with pytest.raises(UsageError, match=f"--scheduler {address}: no Dask scheduler answers there within 0.5 s"):
             list(each(workers.twice, [1], 1, scheduler=address))
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UsageError, match="--scheduler needs the package 'distributed'"):
+    with pytest.raises(UsageError, match="--scheduler needs the package 'distributed': pip install distributed"):
         list(each(workers.twice, [1], 1, scheduler="tcp://127.0.0.1:1"))

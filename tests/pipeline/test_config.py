@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gaitreid.cli import Common, _session
+from gaitreid.pipeline import yaml_file
 from gaitreid.pipeline.config import Config, as_dict, load, shipped
 from gaitreid.pose.errors import UsageError
 from gaitreid.reid.windows import SplitConfig
@@ -50,12 +52,33 @@ def test_a_file_builds_on_another(tmp_path: Path) -> None:
         (["split=3"], "split must hold keys and values"),
         (["split.length"], "expected key=value"),
         (["split.length=1"], "split.length must be 2 or more"),
+        (["seed=-1"], "seed is -1, expected 0 or more"),
+        (["device=banana"], "device is 'banana', expected auto, cpu, cuda or cuda:N"),
         (["extract.detector=eyes"], "expected auto, hog, motion, whole"),
     ],
 )
 def test_mistakes_are_named(overrides: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load(None, overrides)
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("2E-3", 2e-3), ("+1.5e2", 150.0), ("1.e-3", 1e-3), ("0.5", 0.5)])
+def test_numbers_with_an_exponent(text: str, value: float) -> None:
+    assert load(None, [f"train.learning_rate={text}"]).train.learning_rate == value
+
+
+def test_what_reads_as_a_number_is_written_as_the_text_that_it_is() -> None:
+    values = {"subjects": ["1e5", "2E-3", "001", "anna"], "rate": 1e-5, "epochs": 3}
+    assert yaml_file.parse(yaml_file.text(values), "here") == values
+    assert yaml_file.parse("[e5, 1e5x, 1e, 1-e5]", "here") == ["e5", "1e5x", "1e", "1-e5"]
+
+
+@pytest.mark.parametrize("folder", ["tcn:\N{FOOTPRINTS}/walks", "tcn:\U00020bb7\u91ce\u5bb6", "tcn:\udcff", "tcn:1e5", "null"])
+def test_options_of_commands_come_as_they_are_and_go_over_set(folder: str) -> None:
+    common = Common(set_=["lift.lifter=world", "lift.skeleton=casia14"], seed=7)
+    config = _session(common, {"lift.lifter": folder, "synth.views": [0, 90], "split.length": None}).config
+    assert (config.lift.lifter, config.lift.skeleton) == (folder, "casia14")
+    assert (config.synth.views, config.seed, config.split) == ((0, 90), 7, SplitConfig())
 
 
 @pytest.mark.parametrize("content", ["- a\n", "{", "!!python/object/apply:os.system ['true']\n", "_base_: me.yaml\n"])
@@ -86,9 +109,10 @@ def test_presets_of_the_paper_and_of_its_code(model: str) -> None:
     paper, official = (load(Path(f"{model}-{kind}")) for kind in ("paper", "official"))
     assert paper.train.model == official.train.model == model
     assert (paper.cage.aux, official.cage.aux) == ("teacher", "zero")
+    assert (paper.cage.encode_aux, official.cage.encode_aux) == ("free", "same")
     assert (paper.cage.score, official.cage.score) == ("dot", "general")
     assert (paper.cage.squash, official.cage.squash) == (True, False)
-    assert (paper.cage.pairs, official.cage.pairs) == ("track", "batch")
+    assert (paper.cage.pairs, official.cage.pairs) == ("within", "batch")
     assert official.recognise.select == "oracle-test"
     assert paper.train.epochs == official.train.epochs == 400
     assert official.train.drop_last

@@ -99,6 +99,28 @@ def test_json_says_the_same() -> None:
     assert {f["topic"] for f in found["findings"]} == {"python", "packages", "optional", "device", "video", "work", "weights"}
 
 
+def test_settings_are_read_as_by_other_commands(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("device: cpu\n")
+    for options in (["--config", "mine.yaml"], ["--set", "device=cpu"]):
+        assert "no GPU is used" in examined(*options).output
+    for wrong in (["--config", "nothere.yaml"], ["--device", "banana"], ["--set", "split.lenght=3"]):
+        assert isinstance(examined(*wrong).exception, UsageError)
+
+
+def test_without_a_package_that_settings_need_the_others_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gaitreid.pipeline.config", None)  # as where OpenCV cannot be imported
+    result = examined("--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "no GPU is used" in result.output
+
+
+def test_lines_for_programs() -> None:
+    lines = [json.loads(line) for line in examined("--log-json").stdout.splitlines()]
+    assert {line["event"] for line in lines} == {"line"}
+    assert lines[-1]["text"] == "doctor: the default chain can run"
+    assert examined("--log-json", "-q").stdout == ""
+
+
 def test_the_versions_that_were_tried_are_those_of_the_lock() -> None:
     locked = dict(line.split("==") for line in LOCK.splitlines())
     assert {name: ".".join(locked[name].split(".")[:2]) for name in doctor.TRIED} == doctor.TRIED
@@ -145,7 +167,7 @@ def test_optional_packages_that_are_missing_are_no_warning(monkeypatch: pytest.M
     *_, found = doctor._packages()
     assert found.level == "fine"
     assert "rtmlib (pip install --no-deps rtmlib onnxruntime)" in found.what
-    assert "onnxscript (pip install 'gaitreid[onnx]')" in found.what
+    assert "onnxscript (pip install 'onnxscript>=0.2')" in found.what
 
 
 def test_what_two_extras_ask_for_is_said_once() -> None:
@@ -253,6 +275,8 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: facts)
     assert [f.what.startswith("cuda:0 A card, 24 GiB, ") for f in doctor._device("auto")] == [True]
+    assert [f.level for f in doctor._device("cuda")] == [f.level for f in doctor._device("cuda:0")] == ["fine"]
+    assert [f.what for f in doctor._device("cuda:1") if f.level == "problem"] == ["there is no CUDA device for --device cuda:1"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert [f.level for f in doctor._device("auto")] == ["warning", "fine"]
     monkeypatch.setitem(sys.modules, "torch", None)

@@ -129,6 +129,14 @@ def test_a_video_in_which_nobody_was_found_is_passed_over(work: Path, format_: s
     assert "1 tracks of" in gaitreid("export", format_, "out").output
 
 
+@pytest.mark.parametrize("format_", ["openpose", "alphapose", "coco", "mmpose", "sleap"])
+def test_where_nobody_was_found_nothing_is_written(work: Path, format_: str) -> None:
+    extracted(work, "a-nobody", [])
+    with pytest.raises(EmptyError, match=r"no tracks in the 1 files of work/pose2d"):
+        gaitreid("export", format_, "out")
+    assert not Path("out").exists()
+
+
 def test_imported_keypoints_go_on_without_a_video(work: Path) -> None:
     extracted(work, "a", [walker(COCO17, range(80), 50, 4, 0)])
     gaitreid("export", "coco", "out")
@@ -190,6 +198,11 @@ def test_labels_from_a_table(work: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("video,subject,condition\nx,Bob,nm\n")
     gaitreid("import", "openpose", "in", "--labels", "labels.csv", "--fps", 25)
     assert store.attributes(work / "pose2d/x.h5", "pose2d")["subject"] == "Bob"
+    openpose_folder(tmp_path / "in/y", 40)
+    said = gaitreid("import", "openpose", "in", "--labels", "labels.csv", "--fps", 25).output
+    assert "labels.csv does not name 1 of 2 videos: y" in said
+    with pytest.raises(UsageError, match=r"names none of the 1 videos \(y\)"):
+        gaitreid("import", "openpose", "in/y", "--labels", "labels.csv", "--fps", 25)
 
 
 def test_what_fails_is_named_and_the_others_go_on(work: Path, tmp_path: Path) -> None:
@@ -365,6 +378,18 @@ def test_silhouettes_in_and_out_again(work: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(back.frame, found.frame)
     with pytest.raises(UsageError, match="is there already"):
         gaitreid("export", "silhouettes", "out")
+
+
+def test_labels_of_silhouettes(work: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in/007/nm-01/090"
+    folder.mkdir(parents=True)
+    cv2.imwrite(str(folder / "001.png"), blob(1))
+    (tmp_path / "labels.csv").write_text("video,subject\n007-nm-01-090,Bob\n")
+    gaitreid("import", "silhouettes", "in", "--labels", "labels.csv")
+    assert store.attributes(work / "silhouettes/007-nm-01-090.h5", "silhouettes")["subject"] == "Bob"
+    (tmp_path / "labels.csv").write_text("video,subject\n7-nm-01-090,Bob\n")
+    with pytest.raises(UsageError, match="names none of the 1 videos"):
+        gaitreid("import", "silhouettes", "in", "--labels", "labels.csv")
 
 
 def test_only_the_one_who_bears_the_label_goes_out_under_it(work: Path) -> None:

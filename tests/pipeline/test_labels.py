@@ -2,8 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.extract import extract, in_shard
 from gaitreid.pipeline.labels import Labeller, Labels
-from gaitreid.pose.errors import UsageError
+from gaitreid.pipeline.work import Work
+from gaitreid.pose.errors import EmptyError, UsageError
+from gaitreid.pose.extract import ExtractConfig
 
 
 @pytest.mark.parametrize(
@@ -55,6 +59,56 @@ def test_bad_tables(tmp_path: Path, content: str | None) -> None:
         table.write_text(content)
     with pytest.raises(UsageError, match=r"labels\.csv"):
         Labeller(table=table)
+
+
+@pytest.mark.parametrize(
+    ("columns", "hint"),
+    [
+        ("video,Subject", "is it 'subject' in place of 'Subject'"),
+        ("video, subject,condition", "is it 'subject' in place of ' subject'"),
+        ("video,subjcet", "is it 'subject' in place of 'subjcet'"),
+        ("video,person", "view, has video, person$"),
+        ("video", "view, has video$"),
+    ],
+)
+def test_a_table_without_columns_of_labels(tmp_path: Path, columns: str, hint: str) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text(f"{columns}\n" + ",".join("a" * len(columns.split(","))))
+    with pytest.raises(UsageError, match=f"needs columns out of subject, condition, number, .*{hint}"):
+        Labeller(table=table)
+    table.write_text("video,subject,camera make\na,anna,Sony\n")
+    assert Labeller(table=table)(Path("a.avi")) == Labels("anna")  # columns of other things may be there
+
+
+def test_videos_that_the_table_does_not_name_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("video,subject\na.avi,anna\n")
+    label = Labeller(table=table)
+    label.check([Path("v/a.avi")], Console())
+    Labeller().check([Path("b.avi")], Console())  # there is no table that could name it
+    assert capsys.readouterr().out == ""
+    label.check([Path(f"v/{name}.avi") for name in "abcde"], Console())
+    assert capsys.readouterr().out == f"labels: {table} does not name 4 of 5 videos: b, c, d, ...\n"
+    with pytest.raises(UsageError, match=r"names none of the 2 videos \(b, c\): its first row is of 'a\.avi'"):
+        label.check([Path("b.avi"), Path("c.avi")])
+    table.write_text("video,subject\n")
+    with pytest.raises(UsageError, match=r"names none of the 1 videos \(a\): it has no rows"):
+        Labeller(table=table).check([Path("a.avi")])
+
+
+def test_a_table_of_other_videos_stops_an_extraction_before_it_begins(tmp_path: Path) -> None:
+    other = next(stem for stem in "bcdefghi" if in_shard(stem, "1/2") != in_shard("a", "1/2"))
+    for stem in ("a", other):
+        (tmp_path / f"{stem}.avi").write_bytes(b"no video")
+    table, work = tmp_path / "labels.csv", Work(tmp_path / "work")
+    table.write_text("video,subject\nelsewhere,anna\n")
+    with pytest.raises(UsageError, match="names none of the 2 videos"):
+        extract(work, ExtractConfig(), [tmp_path], Labeller(table=table), Console())
+    assert not work.root.exists()
+    table.write_text("video,subject\na,anna\n")
+    shard = "1/2" if in_shard(other, "1/2") else "2/2"
+    with pytest.raises(EmptyError):  # the video is none, but the table is one of these videos
+        extract(work, ExtractConfig(), [tmp_path], Labeller(table=table), Console(), shard=shard)
 
 
 def test_a_recording_is_one_walk_over_all_its_views() -> None:

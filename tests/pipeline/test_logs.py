@@ -40,6 +40,15 @@ def test_hashed_names_are_the_same_in_one_folder_and_others_elsewhere(tmp_path: 
     assert (tmp_path / "a/logs/.key").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("names", ["plain", "hashed"])
+def test_names_that_are_no_text_are_logged_as_others(tmp_path: Path, names: str) -> None:
+    log = RunLog(tmp_path, LogsConfig(names=names))  # type: ignore[arg-type]
+    for stem in ("walk\udcff", "walk\udcfe"):  # as Python has file names that are not UTF-8
+        log.add("extract", stem, "failed", "bad-name")
+    first, second = items(tmp_path / "logs/run.jsonl")
+    assert first != second
+
+
 def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("in its way")
     assert RunLog(tmp_path).add("extract", "video", "failed", "unreadable")["reason"] == "unreadable"

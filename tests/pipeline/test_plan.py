@@ -1,6 +1,7 @@
 """What --dry-run foresees, and that it writes nothing; failures that are tried again only when asked."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from gaitreid.cli import app
 from gaitreid.pipeline import store
-from gaitreid.pipeline.config import Config
+from gaitreid.pipeline.config import Config, build
 from gaitreid.pipeline.plan import Asked, duration, plan
 from gaitreid.pipeline.rates import SECONDS, Rates
 from gaitreid.pipeline.work import Work
@@ -130,6 +131,43 @@ def test_models_of_whole_walks_are_not_foreseen(project: Path) -> None:
     (folder / "config.yaml").write_text("takes: walks\n")
     with pytest.raises(UsageError, match="whole walks"):
         plan(Work(project / "work"), Config(), Asked("encode", name="gaitgl"))
+
+
+@pytest.mark.parametrize(
+    ("command", "setting", "message"),
+    [
+        ("train", {"train": {"model": "cagee"}}, "did you mean 'cage'"),
+        ("encode", {"train": {"model": "cagee"}}, "did you mean 'cage'"),
+        ("lift", {"lift": {"lifter": "nonsense"}}, "unknown lifter 'nonsense'"),
+        ("extract", {"extract": {"pose": "mediapip"}}, "did you mean 'mediapipe'"),
+    ],
+)
+def test_what_does_not_exist_is_not_planned(
+    project: Path, command: str, setting: dict[str, dict[str, str]], message: str
+) -> None:
+    videos = [project / "videos"] if command == "extract" else []
+    with pytest.raises(UsageError, match=message):
+        plan(Work(project / "work"), build(Config, setting, ""), Asked(command, videos))
+
+
+def test_plug_ins_with_arguments_and_what_only_train_knows_are_planned(project: Path) -> None:
+    for command, setting in (
+        ("lift", {"lift": {"lifter": "tcn:models/mine"}}),
+        ("train", {"train": {"model": "lifter"}}),
+        ("train", {"train": {"model": "silhouette-rcnn"}}),
+    ):
+        assert plan(Work(project / "work"), build(Config, setting, ""), Asked(command))
+
+
+def test_labels_of_other_videos_are_not_planned(project: Path) -> None:
+    table = project / "labels.csv"
+    table.write_text("video,subject\n002-nm-01-090,anna\n")
+    asked = Asked("extract", [project / "videos"], labels=table)
+    parts = [plan(Work(project / "work"), Config(), replace(asked, shard=f"{n}/3")) for n in (1, 2, 3)]
+    assert any(parts)  # the table is one of these videos, whichever shard they are in
+    table.write_text("video,subject\nother,anna\n")
+    with pytest.raises(UsageError, match="names none of the 3 videos"):
+        plan(Work(project / "work"), Config(), asked)
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.01, "1 s"), (119, "119 s"), (600, "10 min"), (36_000, "10.0 h")])

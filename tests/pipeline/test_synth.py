@@ -3,9 +3,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from gaitreid.cli import app
 from gaitreid.pipeline import store
 from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.session import Session
 from gaitreid.pipeline.synth import SynthConfig, synth
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.records import Track2D, Track3D
@@ -47,7 +50,7 @@ def test_another_seed_gives_other_people(tmp_path: Path) -> None:
 
 
 def test_several_people_a_scene(tmp_path: Path) -> None:
-    config = SynthConfig(subjects=5, views=(90,), people_per_scene=2, seconds=0.4)
+    config = SynthConfig(subjects=4, views=(90,), people_per_scene=2, seconds=0.4)
     paths = synth(tmp_path, config, QUIET)
     assert [p.name for p in paths] == ["scene-01-090.avi", "scene-02-090.avi"]
     truth = tmp_path / "truth/scene-02-090.h5"
@@ -55,7 +58,46 @@ def test_several_people_a_scene(tmp_path: Path) -> None:
     assert len(store.read_all(truth, "truth", Track2D)) == 2
 
 
-@pytest.mark.parametrize("wrong", [{"conditions": ("xx",)}, {"subjects": 0}, {"people_per_scene": 3, "subjects": 2}])
-def test_settings_that_make_no_sense_are_named(wrong: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match=r"synth"):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"conditions": ("xx",)}, "'xx' is not one of nm"),
+        ({"subjects": 0}, "must be 1 or more"),
+        ({"numbers": 0}, "must be 1 or more"),
+        ({"conditions": ()}, "must be 1 or more"),
+        ({"views": ()}, ".views: name one"),
+        ({"people_per_scene": 3, "subjects": 2}, "2 subjects cannot be shared out into scenes of 3"),
+        ({"people_per_scene": 2, "subjects": 5}, "5 subjects cannot be shared out into scenes of 2"),
+        ({"people_per_scene": 2, "numbers": 2}, "not 1 and 2"),
+        ({"people_per_scene": 2, "conditions": ("nm", "bg", "cl")}, "not 3 and 1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_named(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=f"synth.*{message}"):
         SynthConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_rendered_unless_it_is_said() -> None:
+    assert SynthConfig().recordings == (("nm", "bg", "cl"), 2)
+    assert SynthConfig(people_per_scene=2).recordings == (("nm",), 1)
+    assert SynthConfig(people_per_scene=2, conditions=("bg",)).recordings == (("bg",), 1)
+
+
+@pytest.mark.parametrize("options", [["--seed", "-1"], ["--views", ""], ["--conditions", ""]])
+def test_options_that_make_no_sense_render_nothing(tmp_path: Path, options: list[str]) -> None:
+    small = ["--subjects", "1", "--numbers", "1", "--seconds", "0.2", "--jobs", "1"]
+    result = CliRunner().invoke(app, ["synth", str(tmp_path / "videos"), *small, *options])
+    assert result.exit_code == 2 or isinstance(result.exception, UsageError), result.output
+    assert not (tmp_path / "videos").exists()
+
+
+def test_demo_and_synth_take_a_work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[tuple[Path, Path]] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GAITREID_WORK", "real")  # made-up people do not belong there
+    for name in ("demo", "synth"):
+        monkeypatch.setattr(Session, name, lambda self, folder: places.append((self.work.root, folder)))
+    for words in (["demo"], ["demo", "d"], ["demo", "--work", "w"], ["demo", "--work", "work"], ["synth", "d", "--work", "w"]):
+        assert CliRunner().invoke(app, words).exit_code == 0
+    assert [work for work, _ in places] == [Path(p) for p in ("demo/work", "d/work", "w", "work", "w")]
+    assert [folder for _, folder in places] == [Path(p) for p in ("demo/videos", "d/videos", "demo/videos", "demo/videos", "d")]
