@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-import yaml
-
 from gaitreid.pipeline import yaml_file
 from gaitreid.pipeline.bounds import Allowance
 from gaitreid.pipeline.console import Console
@@ -35,6 +33,7 @@ def start(
     *,
     resume: bool,
     overwrite: bool,
+    fits: Callable[[dict[str, Any]], None],
     wait: Callable[[], None] = lambda: None,
 ) -> dict[str, Any] | None:
     """Make a folder ready for training: what was done of the same training stays, anything else goes.
@@ -42,13 +41,14 @@ def start(
     Args:
         weights: name of the file that is there once the training is done.
         resume: go on from the last checkpoint even if the description differs.
+        fits: raises ValueError or LookupError where a snapshot is not one of the model that is to be trained.
         wait: is called when the folder has been looked at and before it is changed.
 
     Returns:
         The snapshot to go on from, empty to begin with; None where the same training is done.
 
     Raises:
-        UsageError: there is nothing to resume.
+        UsageError: there is nothing to resume, or the checkpoint does not fit; the folder is as it was.
     """
     description = {**description, "code_version": CODE["model"]}
     same = {"code_version": 1, **read_description(folder)} == description
@@ -57,11 +57,13 @@ def start(
     if resume and not (folder / CHECKPOINT).exists():
         raise UsageError(f"--resume: there is no checkpoint in {folder}")
     state = _load(folder / CHECKPOINT) if resume or (same and not overwrite) else {}
+    if state:
+        _check_fits(folder / CHECKPOINT, state, fits)
     wait()
     (folder / weights).unlink(missing_ok=True)
     if not state:
         (folder / CHECKPOINT).unlink(missing_ok=True)
-    write_text(folder / DESCRIPTION, yaml.safe_dump(description, sort_keys=False))
+    write_text(folder / DESCRIPTION, yaml_file.text(description))
     return state
 
 
@@ -101,6 +103,16 @@ def _load(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises anything at all on a damaged file
         raise FormatError(f"{path}: cannot be read ({type(error).__name__}); delete it to train from the beginning") from error
     return state
+
+
+def _check_fits(path: Path, state: dict[str, Any], fits: Callable[[dict[str, Any]], None]) -> None:
+    try:
+        fits(state)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # AttributeError, TypeError: of a made-up file
+        raise UsageError(
+            f"{path}: does not fit these settings ({error}): go on with those that it began with, or train from the beginning "
+            "(--overwrite, without --resume)"
+        ) from error
 
 
 def _check_archive(path: Path) -> None:

@@ -17,7 +17,7 @@ from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import replacing
 from gaitreid.pipeline.motions import find, read, sources
-from gaitreid.pipeline.train import device, is_named
+from gaitreid.pipeline.train import check_fit, device, is_named
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import EmptyError, UsageError
 from gaitreid.pose.lift import LIBRARY, WEIGHTS
@@ -33,7 +33,7 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         The model's folder, for `gaitreid lift --lifter tcn:FOLDER` or `matching:FOLDER`.
 
     Raises:
-        UsageError: a file does not exist, or has no feet; or there is nothing to resume.
+        UsageError: a file does not exist, or has no feet; there is nothing to resume, or the checkpoint does not fit.
         EmptyError: the files hold no walk.
         FormatError: a file is no walk in 3D.
     """
@@ -51,7 +51,13 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         raise UsageError(
             "lifter.motions: the lifter learns head and feet too: there are joints missing (a library does without feet)"
         )
-    state = start(folder, LIBRARY if library else WEIGHTS, description, resume=resume, overwrite=overwrite)
+
+    def fits(state: dict[str, Any]) -> None:
+        from gaitreid.pose.lifters.tcn import Net
+
+        check_fit(lambda: Net(config.lifter.width), state["net"])
+
+    state = start(folder, LIBRARY if library else WEIGHTS, description, resume=resume, overwrite=overwrite, fits=fits)
     if state is None:
         console.say(f"train: '{name}' is up to date")
         return folder

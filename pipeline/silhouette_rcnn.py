@@ -21,7 +21,7 @@ from gaitreid.pipeline.config import Config, as_dict, build
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import digest, replacing, sha256
 from gaitreid.pipeline.labels import FIELDS
-from gaitreid.pipeline.train import device, is_named
+from gaitreid.pipeline.train import check_fit, device, is_named
 from gaitreid.pipeline.work import Work, is_current, provenance
 from gaitreid.pose.arrays import ByteArray, FloatArray, take
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
@@ -45,15 +45,18 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
 
     Raises:
         EmptyError: no silhouette has keypoints of the same frame, or none says where it lies in its picture.
-        UsageError: there is nothing to resume; the weights to begin with are not there.
+        UsageError: `train.select` is given; there is nothing to resume, or the checkpoint does not fit the settings; the weights
+            to begin with are not there.
     """
     import torch
     from safetensors.torch import save_file
 
     from gaitreid.pose.backends.silhouette_rcnn import build as network
-    from gaitreid.pose.backends.silhouette_rcnn import rounds
+    from gaitreid.pose.backends.silhouette_rcnn import rounds, steps_done
     from gaitreid.pose.backends.silhouette_rcnn import train as epochs
 
+    if config.train.select:
+        raise UsageError(f"train.select: '{MODEL}' learns from whole videos: leave it away, or choose people with --subjects")
     options, folder, began = config.silhouette_rcnn, work.model(name), time.monotonic()
     chosen = _chosen(work, config.train.subjects)
     masks, keypoints = labelled(work, chosen, options)
@@ -65,7 +68,12 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         "made_from": digest(f"{stem} {sha256(path(stem))}" for stem in chosen for path in (work.silhouettes, work.pose2d)),
         "subjects": sorted({subject for subject in chosen.values() if subject}),
     }
-    state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite)
+
+    def fits(state: dict[str, Any]) -> None:
+        check_fit(lambda: network(options, begin=False), state["net"])
+        steps_done(state, options)
+
+    state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, fits=fits)
     if state is None:
         console.say(f"train: '{name}' is up to date")
         return folder
@@ -76,7 +84,7 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         f"train: '{name}' on {len(masks)} silhouettes of {len(chosen)} videos, {seen:.0%} of their keypoints known, "
         f"{options.iterations} iterations, {where}"
     )
-    follow(folder, epochs(net, masks, keypoints, options, where, config.seed, state), rounds(options), state, console)
+    follow(folder, epochs(net, masks, keypoints, options, where, config.seed, state), rounds(options, state), state, console)
     with replacing(folder / WEIGHTS) as temporary:
         save_file({key: tensor.detach().cpu().contiguous() for key, tensor in net.state_dict().items()}, temporary)
     console.say(f"train: done in {time.monotonic() - began:.0f} s; use it with --set pack.keypoints=silhouette")

@@ -24,6 +24,7 @@ from gaitreid.pipeline.lift import orphans, weights_of, why_not_lifted
 from gaitreid.pipeline.lock import Holder, holders
 from gaitreid.pipeline.split import made_of
 from gaitreid.pipeline.versions import CODE
+from gaitreid.pipeline.walk_models import made_of as made_of_vectors
 from gaitreid.pipeline.walks import made_of as made_of_walks
 from gaitreid.pipeline.walks import sources
 from gaitreid.pipeline.work import Work, why_stale
@@ -383,7 +384,9 @@ def _embeddings(look: Look, name: str, files: Sequence[Item]) -> Item:
         if any(item.stage == "files" and item.name == source.name and item.state == "stale" for item in files):
             return _behind("files", file, source.name)
         if (weights := work.model(name) / WEIGHTS).exists():
-            made_from = digest([sha256(weights), look.index.known(source, source.stem).sha256])
+            known = look.index.known(source, source.stem).sha256
+            by_walks = source == work.walks
+            made_from = made_of_vectors(weights.parent, known) if by_walks else digest([sha256(weights), known])
         elif "+" in name:
             made_from = digest(look.index.known(work.embeddings(part), "embeddings").sha256 for part in name.split("+"))
         else:

@@ -53,15 +53,19 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
 
     Raises:
         EmptyError: there are no windows to train on.
-        UsageError: there is nothing to resume.
+        UsageError: there is nothing to resume, or the checkpoint does not fit the settings.
     """
     from gaitreid.reid.train import group, wait_for_group
 
     folder = work.model(name)
     sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
     description = _description(work, config, sequences)
+
+    def fits(state: dict[str, Any]) -> None:
+        check_fit(lambda: _build(description), state["encoder"])
+
     with group(device(config.device)):
-        state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, wait=wait_for_group)
+        state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, fits=fits, wait=wait_for_group)
         if state is None:
             console.say(f"train: '{name}' is up to date")
         else:

@@ -3,22 +3,23 @@
 The folder holds what `gaitreid.pipeline.train` says of an encoder's, without the moments; a round is `walks.every` steps.
 """
 
+import json
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gaitreid.pipeline import plugins, store
+from gaitreid.pipeline import plugins, store, yaml_file
 from gaitreid.pipeline.checkpoints import follow, read_description, start
 from gaitreid.pipeline.config import Config, as_dict, build
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import digest, replacing, sha256
 from gaitreid.pipeline.train import WEIGHTS, check_fit, device, is_named
-from gaitreid.pipeline.work import Work, is_current, provenance
+from gaitreid.pipeline.work import Work, changed_settings, is_current, provenance
 from gaitreid.pose.arrays import IntArray, specs
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
-from gaitreid.reid.config import TrainConfig
+from gaitreid.reid.config import PackConfig, TrainConfig
 from gaitreid.reid.records import Embeddings, Tracks, Walks
 from gaitreid.reid.select import select
 
@@ -51,9 +52,10 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
 
     Raises:
         EmptyError: there are no walks to train on.
-        UsageError: there is nothing to resume.
+        UsageError: there is nothing to resume, or the checkpoint does not fit the settings.
     """
     from gaitreid.reid.train import group, wait_for_group
+    from gaitreid.reid.walk_training import steps_done
 
     if config.train.epochs != TrainConfig().epochs:
         raise UsageError(f"'{config.train.model}' counts steps, not epochs: set walks.iterations (--iterations) instead")
@@ -61,8 +63,13 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
     walks = store.read(work.walks, "walks", Walks, "/walks")
     rows = _chosen(walks, config)
     description = _description(work, config, walks, rows)
+
+    def fits(state: dict[str, Any]) -> None:
+        check_fit(lambda: _build(description), state["encoder"])
+        steps_done(state, config.walks)
+
     with group(device(config.device)):
-        state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, wait=wait_for_group)
+        state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, fits=fits, wait=wait_for_group)
         if state is None:
             console.say(f"train: '{name}' is up to date")
         else:
@@ -75,10 +82,10 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
 
     Raises:
         EmptyError: no walk has what the model takes.
+        UsageError: the keypoints are not from where those were that the model learnt from.
     """
     target = work.embeddings(name)
-    weights = sha256(work.model(name) / WEIGHTS)
-    made_from = digest([weights, sha256(work.walks)])
+    made_from = made_of(work.model(name), sha256(work.walks))
     if is_current(target, "embeddings", config.encode, made_from):
         return target
     from gaitreid.reid.walks import Packed
@@ -86,6 +93,8 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
 
     encoder = load(work.model(name))
     walks = store.read(work.walks, "walks", Walks, "/walks")
+    if "keypoints" in encoder.needs and encoder.state_dict():  # else it has learnt from none
+        _check_source(work.model(name), walks, name)
     rows = _usable(walks, encoder.needs, name)
     where = device(config.device)
     packed = Packed(walks, where)
@@ -98,7 +107,7 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
         window_frame=walks.frame[ends],
         vector=vector,
         encoder=name,
-        weights=weights,
+        weights=sha256(work.model(name) / WEIGHTS),
         form="walk",
         parts=encoder.parts,
         context=getattr(encoder, "context", 0),
@@ -109,6 +118,33 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
     size = f"{encoder.parts} x {vector.shape[1] // encoder.parts}"
     console.say(f"encode: {len(rows)} walks, {size} numbers each, by '{name}'{without}")
     return target
+
+
+def made_of(folder: Path, walks: str) -> str:
+    """SHA-256 of what vectors are made from: a model, by its weights and by options that these need not show, and walks.
+
+    Args:
+        walks: the SHA-256 of their file.
+    """
+    description = read_description(folder)
+    options = yaml_file.text({key: description.get(key) for key in ("model", "options")})
+    return digest([sha256(folder / WEIGHTS), walks, options])
+
+
+def changed_options(work: Work, config: Config, name: str) -> str:
+    """How the options in force differ from those of a model without weights that bears its kind's name; empty for all others.
+
+    Such a model is its options and nothing else. What has learnt keeps its options, and so does a name of one's own.
+
+    Raises:
+        FormatError: the folder does not hold a whole model.
+    """
+    description = read_description(work.model(name))
+    options = getattr(config, plugins.section(name), None)
+    if description.get("model") != name or options is None:
+        return ""
+    changes = changed_settings(json.dumps(description.get("options"), default=str), options)
+    return changes if changes and not load(work.model(name)).state_dict() else ""
 
 
 def load(folder: Path) -> Any:
@@ -147,7 +183,7 @@ def _run(
     from safetensors.torch import save_file
 
     from gaitreid.reid.train import is_first
-    from gaitreid.reid.walk_training import rounds
+    from gaitreid.reid.walk_training import rounds, steps_done
     from gaitreid.reid.walk_training import train as steps
     from gaitreid.reid.walks import Packed
 
@@ -156,14 +192,14 @@ def _run(
     where = device(config.device)
     place = {subject: k for k, subject in enumerate(description["subjects"])}
     subject = np.array([place.get(s, -1) for s in walks.subject[rows].tolist()])
-    done = f", going on after step {min(state['epoch'] * config.walks.every, config.walks.iterations)}" if state else ""
+    done = f", going on after step {steps_done(state, config.walks)}" if state else ""
     steps_are = f"{config.walks.iterations} steps of {min(config.walks.people, len(place))} people x {config.walks.walks} walks"
     how = steps_are if any(True for _ in encoder.parameters()) else "in one go"
     whose = f" of {len(place)} people" if encoder.supervised else ""
     console.say(f"train: '{name}' on {len(rows)} walks{whose}, {how}, {where}{done}")
     began = time.monotonic()
     passes = steps(encoder, Packed(walks, where), rows, subject, config.walks, where, config.seed, state)
-    loss = follow(folder, passes, rounds(config.walks), state, console, writes=is_first())
+    loss = follow(folder, passes, rounds(config.walks, state), state, console, writes=is_first())
     if is_first():
         with replacing(folder / WEIGHTS) as temporary:
             save_file({k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}, temporary)
@@ -196,6 +232,19 @@ def _usable(walks: Walks, needs: tuple[str, ...], name: str) -> IntArray:
             "run `gaitreid extract VIDEOS... --silhouettes`"
         )
     return rows
+
+
+def _check_source(folder: Path, walks: Walks, name: str) -> None:
+    """Raises: FormatError or UsageError: the keypoints are not from where those were that the model learnt from."""
+    try:
+        learnt = json.loads(read_description(folder)["packed"]["config"]).get("keypoints", PackConfig().keypoints)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise FormatError(f"{folder}: does not say by which keypoints it was trained ({error}): train it again") from error
+    if learnt != walks.source:
+        raise UsageError(
+            f"'{name}' was trained with pack.keypoints = {learnt}, the walks have {walks.source}: "
+            f"take --set pack.keypoints={learnt}, or train it again"
+        )
 
 
 def _description(work: Work, config: Config, walks: Walks, rows: IntArray) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The training loop of models of whole walks: steps of P people x K walks, and a pause for a snapshot now and then."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,10 +35,13 @@ def train(
     Args:
         encoder: fulfils `gaitreid.reid.walks.WalkEncoder`.
         rows, subject: the walks that are trained on (W,), and whose they are, as numbers from 0; -1 is unknown.
-        state: a snapshot to go on from.
+        state: a snapshot to go on from; rounds are counted on, and begin at its last step.
 
     Yields:
         Number of the round from 1, the last step and the mean of each loss over the round, and a function that gives a snapshot.
+
+    Raises:
+        UsageError: as of `steps_done`.
     """
     encoder.to(device).train()
     encoder.prepare((packed.walk(int(row)), int(who)) for row, who in zip(rows, subject, strict=True))
@@ -47,26 +51,42 @@ def train(
         return
     sampler = Sampler(packed.start[rows], packed.length[rows], subject, config, seed)
     optimiser = Adam(parameters, config.learning_rate, regularisation=config.weight_decay)
-    done = 0
+    done, before = steps_done(state, config), 0
     if state:
         encoder.load_state_dict(state["encoder"])
         optimiser.load_state_dict(state["optimiser"])
-        done = int(state["epoch"])
-    for number in range(done + 1, rounds(config) + 1):
+        before = int(state["epoch"])
+    for number, first in enumerate(range(done, config.iterations, config.every), before + 1):
         torch.manual_seed(seed * 1_000_003 + number)  # dropout draws from torch's own
-        first, last = (number - 1) * config.every, min(number * config.every, config.iterations)
+        last = min(first + config.every, config.iterations)
         total: dict[str, Tensor] = {}
         for step in range(first, last):
             optimiser.rate = config.learning_rate * config.decay ** sum(step >= m for m in config.milestones)
             for name, value in _step(encoder, packed, sampler, step, optimiser, device).items():
                 total[name] = total.get(name, torch.zeros((), device=device)) + value / (last - first)
         losses = {"iteration": float(last), **{name: float(value) for name, value in total.items()}}
-        yield number, losses, lambda number=number: _snapshot(encoder, optimiser, number)  # type: ignore[misc]
+        yield number, losses, partial(_snapshot, encoder, optimiser, number, last)
 
 
-def rounds(config: WalksConfig) -> int:
-    """How many snapshots there are to be."""
-    return -(-config.iterations // config.every)
+def rounds(config: WalksConfig, state: dict[str, Any] | None = None) -> int:
+    """How many snapshots there are to be, with those up to `state`."""
+    before = int(state["epoch"]) if state else 0
+    return before + len(range(steps_done(state, config), config.iterations, config.every))
+
+
+def steps_done(state: dict[str, Any] | None, config: WalksConfig) -> int:
+    """The last step of a snapshot, 0 without one.
+
+    Raises:
+        UsageError: there are to be fewer.
+    """
+    if not state:
+        return 0
+    # Snapshots of earlier versions name the round alone.
+    done = int(state.get("step", min(state["epoch"] * config.every, config.iterations)))
+    if done > config.iterations:
+        raise UsageError(f"walks.iterations is {config.iterations}, and {done} steps are done already: ask for as many or more")
+    return done
 
 
 def _step(
@@ -132,5 +152,5 @@ def _gathered(features: Tensor) -> Tensor:
     return gathered
 
 
-def _snapshot(encoder: Any, optimiser: Adam, number: int) -> dict[str, Any]:
-    return {"encoder": encoder.state_dict(), "optimiser": optimiser.state_dict(), "epoch": number}
+def _snapshot(encoder: Any, optimiser: Adam, number: int, step: int) -> dict[str, Any]:
+    return {"encoder": encoder.state_dict(), "optimiser": optimiser.state_dict(), "epoch": number, "step": step}

@@ -4,8 +4,8 @@ The network is torchvision's (He et al., Mask R-CNN, ICCV 2017) on pictures of o
 keypoints of the RGB stage, carried into the silhouette by the transform that cut it out. For silhouettes without a video.
 """
 
-import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gaitreid.pose.arrays import ByteArray, FloatArray
 from gaitreid.pose.backends.keypointrcnn import confidence, load_weights, set_epsilon
+from gaitreid.pose.errors import UsageError
 from gaitreid.pose.records import SILHOUETTE_WIDTH
 from gaitreid.pose.silhouettes import SilhouetteRcnnConfig
 from gaitreid.pose.skeleton import COCO17
@@ -103,25 +104,31 @@ def train(
     Args:
         masks: (N, 64, 44), 255 inside.
         keypoints: (N, 17, 3) x, y and whether it is seen, in pixels of the silhouettes.
-        state: a snapshot to go on from.
+        state: a snapshot to go on from; rounds are counted on, and begin at its last iteration.
 
     Yields:
         Number of the round from 1, mean of each loss over it, and a function that gives a snapshot.
+
+    Raises:
+        UsageError: as of `steps_done`.
     """
     net.to(device).train()
     weights = [p for p in net.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, config.iterations + 1, pct_start=0.1)
-    parts: dict[str, Any] = {"net": net, "optimiser": optimiser, "schedule": schedule}
-    done = 0
+    parts: dict[str, Any] = {"net": net, "optimiser": optimiser}
+    done, before = steps_done(state, config), 0
     if state:
         for name, part in parts.items():
             part.load_state_dict(state[name])
-        done = int(state["epoch"])
-    for epoch in range(done + 1, rounds(config) + 1):
+        before = int(state["epoch"])
+    cycle = partial(torch.optim.lr_scheduler.OneCycleLR, optimiser, config.learning_rate, config.iterations + 1, pct_start=0.1)
+    schedule = cycle()  # puts the limits of the rate into the optimiser
+    if done:  # a state of its own would bring back the length that the training had before
+        schedule = cycle(last_epoch=done - 1)
+    for epoch, first in enumerate(range(done, config.iterations, config.every), before + 1):
         rng = np.random.default_rng((seed, epoch))
         torch.manual_seed(seed * 1_000_003 + epoch)  # torchvision draws the places that it learns from
-        steps = min(config.every, config.iterations - (epoch - 1) * config.every)
+        steps = min(config.every, config.iterations - first)
         sums: dict[str, float] = {}
         for _ in range(steps):
             rows = rng.integers(len(masks), size=config.batch)
@@ -136,15 +143,33 @@ def train(
             for name, value in {"loss": loss, **losses}.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
 
-        def snapshot(epoch: int = epoch) -> dict[str, Any]:
-            return {**{name: part.state_dict() for name, part in parts.items()}, "epoch": epoch}
+        def snapshot(epoch: int = epoch, step: int = first + steps) -> dict[str, Any]:
+            return {**{name: part.state_dict() for name, part in parts.items()}, "epoch": epoch, "step": step}
 
         yield epoch, {name.removeprefix("loss_"): value / steps for name, value in sums.items()}, snapshot
 
 
-def rounds(config: SilhouetteRcnnConfig) -> int:
-    """How many times `train` yields."""
-    return math.ceil(config.iterations / config.every)
+def rounds(config: SilhouetteRcnnConfig, state: dict[str, Any] | None = None) -> int:
+    """How many snapshots there are to be, with those up to `state`."""
+    before = int(state["epoch"]) if state else 0
+    return before + len(range(steps_done(state, config), config.iterations, config.every))
+
+
+def steps_done(state: dict[str, Any] | None, config: SilhouetteRcnnConfig) -> int:
+    """The last iteration of a snapshot, 0 without one.
+
+    Raises:
+        UsageError: there are to be fewer.
+    """
+    if not state:
+        return 0
+    # Snapshots of earlier versions name the round alone.
+    done = int(state.get("step", min(state["epoch"] * config.every, config.iterations)))
+    if done > config.iterations:
+        raise UsageError(
+            f"silhouette_rcnn.iterations is {config.iterations}, and {done} are done already: ask for as many or more"
+        )
+    return done
 
 
 def mirrored(masks: ByteArray, keypoints: FloatArray, which: Any) -> tuple[ByteArray, FloatArray]:

@@ -85,6 +85,13 @@ def test_it_is_taught_and_finds_keypoints_in_silhouettes_without_a_video(tmp_pat
     assert "on 6 silhouettes of 1 videos, 94% of their keypoints known, 2 iterations" in out
     assert '"epoch": 2' in (model / "log.jsonl").read_text()
     assert "up to date" in here(*TRAIN, "--work", tmp_path / "taught").output
+    files = {path: path.read_bytes() for path in model.iterdir()}
+    for other, words in (("head=16", "has shape"), ("iterations=1", "iterations is 1, and 2 are done")):
+        refused = here(*TRAIN, "--work", tmp_path / "taught", "--resume", "--set", f"silhouette_rcnn.{other}", expect=2)
+        assert words in str(refused.exception)
+        assert {path: path.read_bytes() for path in model.iterdir()} == files
+    here(*TRAIN, "--work", tmp_path / "taught", "--resume", "--iterations", 3)
+    assert '"epoch": 3' in (model / "log.jsonl").read_text()
     work = outlines(tmp_path / "other", "b", placed=False)
     from gaitreid.pipeline.config import load
     from gaitreid.pipeline.console import Console
@@ -109,6 +116,13 @@ def test_it_is_taught_and_finds_keypoints_in_silhouettes_without_a_video(tmp_pat
     (model / "estimator.safetensors").write_bytes(b"damaged")
     with pytest.raises(FormatError, match="not a whole model"):
         session.pack()
+
+
+def test_walks_cannot_be_chosen(tmp_path: Path) -> None:
+    outlines(tmp_path, "a")
+    keypoints(tmp_path, "a")
+    refused = here(*TRAIN, "--work", tmp_path, "--set", "train.select=nm", expect=2)
+    assert str(refused.exception).startswith("train.select: 'silhouette-rcnn' learns from whole videos")
 
 
 def test_silhouettes_that_do_not_say_where_they_lie_are_named(tmp_path: Path) -> None:

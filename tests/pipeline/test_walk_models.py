@@ -1,6 +1,7 @@
 """Models of whole walks as a user runs them: train, encode, match; and what they cannot do."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import made_walks
@@ -10,9 +11,13 @@ from commands import output as here
 
 from gaitreid.pipeline import plugins, store
 from gaitreid.pipeline.checkpoints import read_description
+from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.config import load as load_config
-from gaitreid.pipeline.walk_models import load
-from gaitreid.pipeline.work import Work
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.status import survey
+from gaitreid.pipeline.walk_models import encode, load, train
+from gaitreid.pipeline.work import Work, provenance
+from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.records import Silhouettes, Track2D
 from gaitreid.pose.skeleton import COCO17
@@ -81,6 +86,89 @@ def test_training_goes_on_where_it_was_cut_off(work: Work) -> None:
     assert (whole / "encoder.safetensors").read_bytes() == (cut / "encoder.safetensors").read_bytes()
     assert "up to date" in here("train", "--model", "gaitgl", "--name", "whole", *SMALL)
     assert "without silhouettes" not in here("encode", "--name", "whole", *SMALL)
+
+
+def test_what_does_not_fit_is_not_resumed(work: Work) -> None:
+    here("train", "--model", "gaitgl", *SMALL)
+    before = {path: path.read_bytes() for path in work.model("gaitgl").iterdir()}
+    assert len(before) == 4
+    for other, words in (("gaitgl.embed_dim=4", "does not fit these settings"), ("walks.iterations=2", "4 steps are done")):
+        with pytest.raises(UsageError, match=words) as caught:
+            here("train", "--model", "gaitgl", *SMALL, "--resume", "--set", other)
+        assert "\n" not in str(caught.value)
+        assert {path: path.read_bytes() for path in work.model("gaitgl").iterdir()} == before
+    assert "up to date" in here("train", "--model", "gaitgl", *SMALL)
+
+
+def test_more_steps_of_other_rounds(work: Work) -> None:
+    here("train", "--model", "gaitgl", *SMALL, "--iterations", 3)
+    said = here("train", "--model", "gaitgl", *SMALL, "--set", "walks.every=1", "--iterations", 5, "--resume")
+    assert "going on after step 3" in said
+    log = [json.loads(line) for line in (work.model("gaitgl") / "log.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["iteration"]) for line in log] == [(1, 2), (2, 3), (3, 4), (4, 5)]
+
+
+def vectors(work: Work, name: str) -> FloatArray:
+    return store.read(work.embeddings(name), "embeddings", Embeddings, "/embeddings").vector
+
+
+def state(work: Work, name: str) -> str:
+    [item] = [item for item in survey(work, Config(), extracting=False).items if item.name == name]
+    return f"{item.state} {item.reason}"
+
+
+def test_a_model_without_weights_follows_the_settings(work: Work) -> None:
+    here("encode", "--name", "gei")
+    assert vectors(work, "gei").shape == (12, 2816)
+    said = here("encode", "--name", "gei", "--set", "gei.rows=lower")
+    assert 'train: \'gei\' is made again by the settings in force: rows "all" -> "lower"' in said
+    assert vectors(work, "gei").shape == (12, 1408)
+    assert state(work, "embeddings/gei.h5") == "done "
+    said = here("encode", "--name", "gei", "--set", "gei.rows=lower")
+    assert "train:" not in said
+    assert "encode:" not in said
+    here("train", "--model", "gei", "--name", "mine")
+    assert "made again" not in here("encode", "--name", "mine", "--set", "gei.rows=lower")
+    assert vectors(work, "mine").shape == (12, 2816)
+    here("encode", "--name", "gei-lda")
+    assert "made again" not in here("encode", "--name", "gei-lda", "--set", "gei.rows=lower")  # it has learnt: `train` would
+
+
+def test_vectors_are_made_again_where_the_weights_stay_and_the_options_change(work: Work) -> None:
+    here("encode", "--name", "gaittake", *SMALL)
+    weights, before = work.model("gaittake") / "encoder.safetensors", vectors(work, "gaittake")
+    same = weights.read_bytes()
+    here("train", "--model", "gaittake", *SMALL, "--set", "gaittake.tail=keep")
+    assert weights.read_bytes() == same  # clips of 6 frames have no tail
+    assert state(work, "embeddings/gaittake.h5") == "stale source"
+    here("encode", "--name", "gaittake", *SMALL)
+    assert (vectors(work, "gaittake") != before).any()
+
+
+@pytest.mark.parametrize(("learnt", "there"), [("rgb", "silhouette"), ("silhouette", "rgb")])
+def test_keypoints_are_of_the_kind_that_was_learnt(tmp_path: Path, learnt: str, there: str) -> None:
+    work, walks, console = Work(tmp_path), made_walks.walks(), Console(-1)
+    few = ["people=2", "walks=2", "frames=6", "iterations=1"]
+
+    def packed(source: str) -> Config:
+        words = [f"pack.keypoints={source}", "skeleton.channels=[4]", "device=cpu", *(f"walks.{word}" for word in few)]
+        config = load_config(overrides=words)
+        made = {"/walks": replace(walks, source=source)}
+        store.write(work.walks, "walks", made, provenance(config.pack, source))
+        return config
+
+    config = packed(learnt)
+    for model in ("skeleton", "gei-lda"):
+        train(work, replace(config, train=replace(config.train, model=model)), model, console)
+    encode(work, config, "skeleton", console)
+    config = packed(there)
+    with pytest.raises(UsageError, match=f"was trained with pack.keypoints = {learnt}.*--set pack.keypoints={learnt}"):
+        encode(work, config, "skeleton", console)
+    assert encode(work, config, "gei-lda", console).exists()  # it takes no keypoints
+    description = work.model("skeleton") / "config.yaml"
+    description.write_text(description.read_text().replace("packed:", "parcelled:"))
+    with pytest.raises(FormatError, match="does not say by which keypoints it was trained"):
+        encode(work, config, "skeleton", console)
 
 
 def test_a_name_of_one_s_own_is_a_model_of_the_kind_to_be_trained(work: Work) -> None:

@@ -7,12 +7,13 @@ from made_walks import walks
 from torch import nn
 
 from gaitreid.pose.arrays import take
+from gaitreid.pose.errors import UsageError
 from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import AttentionConfig, GaitGlConfig, GaitTakeConfig, WalksConfig
 from gaitreid.reid.encoders.gaitgl import GaitGl
 from gaitreid.reid.encoders.gaittake import GaitTake
-from gaitreid.reid.walk_training import rounds, train
-from gaitreid.reid.walks import Packed, encode, usable
+from gaitreid.reid.walk_training import rounds, steps_done, train
+from gaitreid.reid.walks import Packed, Sampler, encode, usable
 
 CPU = torch.device("cpu")
 WALKS = walks()
@@ -74,6 +75,42 @@ def test_going_on_equals_no_interruption(tmp_path):
     losses, _ = run(resumed, torch.load(tmp_path / "c.pt", weights_only=True))
     assert len(losses) == 1
     assert torch.equal(weights(whole), weights(resumed))
+
+
+@pytest.mark.parametrize(
+    ("iterations", "every", "now_every", "ends"),
+    [(4, 3, 3, [7, 9]), (6, 3, 1, [7, 8, 9]), (6, 3, 6, [9])],
+)
+def test_more_steps_go_on_from_the_last_one(iterations, every, now_every, ends, monkeypatch):
+    """However many there are in a round before and after; each is done once."""
+    whole, resumed = made(GaitGl), made(GaitGl, seed=5)
+    run(whole, iterations=9, every=3)
+    _, state = run(made(GaitGl), iterations=iterations, every=every)
+    seen = []
+    step = Sampler.step
+
+    def watched(self, number):
+        seen.append(number)
+        return step(self, number)
+
+    monkeypatch.setattr(Sampler, "step", watched)
+    losses, last = run(resumed, state, iterations=9, every=now_every)
+    assert seen == list(range(iterations, 9))
+    assert [parts["iteration"] for parts in losses] == ends
+    assert last["epoch"] == rounds(WalksConfig(iterations=9, every=now_every), state) == 2 + len(ends)
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_fewer_steps_than_are_done_are_refused():
+    _, state = run(made(GaitGl))
+    with pytest.raises(UsageError, match=r"walks\.iterations is 5, and 6 steps are done"):
+        run(made(GaitGl), state, iterations=5)
+
+
+def test_a_snapshot_of_an_earlier_version_names_the_round_alone():
+    config = WalksConfig(iterations=5, every=2)
+    assert [steps_done({"epoch": number}, config) for number in (1, 2, 3)] == [2, 4, 5]
+    assert steps_done(None, config) == 0
 
 
 def test_the_last_round_may_be_shorter():

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import made_walks
 import numpy as np
@@ -92,6 +93,39 @@ def test_it_learns_where_joints_are(walk: tuple[ByteArray, FloatArray]) -> None:
     assert [epoch for epoch, *_ in train(again, *walk, TINY, CPU, 0, state)] == [2]
     for name, value in net.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_a_longer_training_goes_on_at_the_rates_of_its_length(
+    walk: tuple[ByteArray, FloatArray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    small = replace(TINY, side=32, iterations=3)
+    ((*_, first), (*_, last)) = train(build(small), *walk, small, CPU, 0)
+    assert first()["step"] == 2
+    state = copy.deepcopy(last())
+    assert (state["epoch"], state["step"]) == (2, 3)
+    longer = replace(small, iterations=8, every=4, learning_rate=1e-3)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    other = torch.optim.AdamW([parameter], lr=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(other, 1e-3, 9, pct_start=0.1)
+    expected = []
+    for _ in range(8):
+        expected.append((other.param_groups[0]["lr"], other.param_groups[0]["betas"]))
+        other.step()
+        schedule.step()
+    seen = []
+    step = torch.optim.AdamW.step
+
+    def watched(self: torch.optim.AdamW) -> None:
+        seen.append((self.param_groups[0]["lr"], self.param_groups[0]["betas"]))
+        step(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    assert [epoch for epoch, *_ in train(build(longer), *walk, longer, CPU, 0, state)] == [3, 4]
+    assert seen == expected[3:]
+    assert rounds(longer, state) == 4
+    with pytest.raises(UsageError, match=r"silhouette_rcnn\.iterations is 2, and 3 are done"):
+        next(train(build(small), *walk, replace(small, iterations=2), CPU, 0, state))
 
 
 def test_from_silhouettes_without_labels_no_joint_is_learnt(walk: tuple[ByteArray, FloatArray]) -> None:

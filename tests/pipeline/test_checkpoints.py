@@ -1,0 +1,86 @@
+"""What stands in a model's folder is left alone until it is known that the training can begin."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import run as here
+from galleries import casia
+
+from gaitreid.pipeline import store
+from gaitreid.pipeline.checkpoints import start
+from gaitreid.pipeline.config import Config, load
+from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.train import train
+from gaitreid.pipeline.work import Work
+from gaitreid.pose.arrays import specs
+from gaitreid.pose.errors import UsageError
+from gaitreid.pose.skeleton import H36M17
+from gaitreid.reid.records import Sequences, Tracks
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.iterdir()}
+
+
+def windows(work: Work, frames: int = 8) -> None:
+    """A window of noise of each of three people, three times."""
+    of = casia(subjects=3)
+    tracks = len(of.video)
+    made = Sequences(
+        **{name: getattr(of, name) for name, _ in specs(Tracks)},
+        xyz=np.random.default_rng(0).normal(size=(tracks * frames, 17, 3)).astype(np.float32),
+        frame=np.tile(np.arange(frames), tracks),
+        start=np.arange(tracks) * frames,
+        window_track=np.arange(tracks),
+        length=frames,
+        fps=25.0,
+        normalize="gait",
+        skeleton=H36M17,
+    )
+    store.write(work.sequences, "sequences", {"/sequences": made}, {"config": "", "made_from": ""})
+
+
+def test_a_model_of_windows_that_does_not_fit_is_not_resumed(tmp_path: Path) -> None:
+    work, folder = Work(tmp_path), tmp_path / "models/lstm"
+    windows(work)
+
+    def settings(*words: str) -> Config:
+        return load(overrides=["train.model=lstm", "train.epochs=1", "device=cpu", "supervised.hidden=4", *words])
+
+    train(work, settings(), "lstm", Console(-1))
+    before = contents(folder)
+    assert "encoder.safetensors" in {path.name for path in before}
+    with pytest.raises(UsageError, match=r"lstm/checkpoint\.pt: does not fit these settings .* has shape"):
+        train(work, settings("supervised.hidden=8"), "lstm", Console(-1), resume=True)
+    assert contents(folder) == before
+    train(work, settings("train.epochs=2"), "lstm", Console(-1), resume=True)
+    assert len((folder / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_lifter_that_does_not_fit_is_not_resumed(tmp_path: Path) -> None:
+    few = ["lifter.width=8", "lifter.epochs=1", "lifter.examples=4", "lifter.batch=4", "lifter.frames=16"]
+    command = ["train", "--work", tmp_path, "--model", "lifter", *(word for value in few for word in ("--set", value))]
+    here(*command)
+    before = contents(tmp_path / "models/lifter")
+    refused = here(*command, "--resume", "--set", "lifter.width=16", expect=2)
+    assert "does not fit these settings" in str(refused.exception)
+    assert contents(tmp_path / "models/lifter") == before
+
+
+@pytest.mark.parametrize("error", [ValueError("it is another"), KeyError("net"), AttributeError("no shape")])
+def test_a_checkpoint_that_does_not_fit_says_what_to_do(tmp_path: Path, error: Exception) -> None:
+    import torch
+
+    def fits(state: dict[str, object]) -> None:
+        assert state["epoch"] == 3
+        raise error
+
+    (tmp_path / "config.yaml").write_text("model: other")
+    torch.save({"epoch": 3, "optimiser": {}}, tmp_path / "checkpoint.pt")
+    before = contents(tmp_path)
+    with pytest.raises(UsageError, match=r"does not fit .*--overwrite, without --resume"):
+        start(tmp_path, "weights", {"model": "one"}, resume=True, overwrite=False, fits=fits)
+    assert contents(tmp_path) == before
+    assert start(tmp_path, "weights", {"model": "one"}, resume=False, overwrite=False, fits=fits) == {}  # from the beginning
+    assert not (tmp_path / "checkpoint.pt").exists()
