@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -131,13 +132,16 @@ def train(
     mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.998))  # type: ignore[no-untyped-call]
     optimiser = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=0.01, fused=True)
     steps = math.ceil(config.passes * config.examples / config.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, config.epochs * steps, pct_start=0.1)
     done = 0
-    parts: dict[str, Any] = {"net": net, "mean": mean, "optimiser": optimiser, "schedule": schedule}
+    parts: dict[str, Any] = {"net": net, "mean": mean, "optimiser": optimiser}
     if state:
         for name, part in parts.items():
             part.load_state_dict(state[name])
         done = int(state["epoch"])
+    cycle = partial(torch.optim.lr_scheduler.OneCycleLR, optimiser, config.learning_rate, config.epochs * steps, pct_start=0.1)
+    schedule = cycle()  # puts the limits of the rate into the optimiser
+    if 0 < done < config.epochs:  # a state of its own would bring back the length that the training had before
+        schedule = cycle(last_epoch=done * steps - 1)
     for epoch in range(done + 1, config.epochs + 1):
         rng = np.random.default_rng((seed, epoch))
         drawn = [example(motions, rng, config) for _ in range(config.examples)]

@@ -142,8 +142,10 @@ def test_people_are_learnt_apart():
 
 
 def test_half_precision_is_near_and_losses_are_whole():
-    a, b = made(GaitGl), made(GaitGl)
+    a, b, c = made(GaitGl), made(GaitGl), made(GaitGl)
     (full, _), (half, _) = run(a), run(b, precision="bfloat16")
+    run(c, precision="bfloat16")
+    assert torch.equal(weights(b), weights(c))
     assert not torch.equal(weights(a), weights(b))
     assert half[0]["loss"] == pytest.approx(full[0]["loss"], rel=0.05)
     assert all(p.dtype == torch.float32 for p in b.parameters())

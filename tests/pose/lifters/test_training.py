@@ -34,6 +34,8 @@ def test_same_seed_same_weights_and_resuming_changes_nothing() -> None:
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name])
         assert torch.equal(tensor, resumed.state_dict()[name]), name
+    _, longer = run(3, state=half)  # more epochs than were to be
+    assert longer["epoch"] == 3
 
 
 def test_training_makes_the_loss_smaller() -> None:
