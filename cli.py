@@ -1,6 +1,7 @@
 """The command line: one command a stage. Parses, calls, prints; heavy imports happen inside the commands."""
 
 import inspect as reflection
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -735,10 +736,21 @@ def _end(summary: Any = None) -> None:
         raise typer.Exit(1)
 
 
+def share_the_cores() -> None:
+    """Let threads that wait for one another do so for microseconds, then sleep; unless the environment says how they wait.
+
+    GNU's OpenMP, which torch takes, has them spin for milliseconds: where another program has one of the cores that is nearly
+    all that they do. To be called before torch is imported.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
+
 def main() -> None:
     """Entry point of `gaitreid`: errors become one line on stderr and an exit code (0, 1, 2 or 3; 130 when interrupted)."""
     from gaitreid.pose.errors import GaitReidError, UsageError
 
+    share_the_cores()
     for stream in (sys.stdout, sys.stderr):  # names of files may be no text
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
