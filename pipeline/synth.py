@@ -31,7 +31,7 @@ class SynthConfig:
         conditions: nm (normal), bg (a bag), cl (a long coat), day (clothes, bags and habits as on any other day); None: not day.
         numbers: recordings a condition; None: 2.
         people_per_scene: people in one frame; above 1 the files are named scene-01-090.avi and so on, which leaves room for one
-            condition (None: nm) and one number (None: 1), and everybody is in one scene.
+            condition (the first; None: nm) and one number, and everybody is in one scene at most.
         seconds: length of a clip.
     """
 
@@ -51,13 +51,18 @@ class SynthConfig:
             raise UsageError("synth.views: name one or more")
         if unknown := set(conditions) - set(KNOWN):
             raise UsageError(f"synth.conditions: {', '.join(map(repr, sorted(unknown)))} is not one of {', '.join(KNOWN)}")
-        if self.subjects % self.people_per_scene:
-            raise UsageError(f"synth: {self.subjects} subjects cannot be shared out into scenes of {self.people_per_scene}")
-        if self.people_per_scene > 1 and (len(conditions) > 1 or count > 1):
-            raise UsageError(
-                f"synth: scenes of several people have one condition and one number, not {len(conditions)} and {count}: "
-                "render each condition into a folder of its own"
-            )
+        if self.people_per_scene > self.subjects:
+            raise UsageError(f"synth: {self.people_per_scene} people a scene need as many subjects, there are {self.subjects}")
+
+    @property
+    def left_out(self) -> str:
+        """What there is no room for in scenes of several people, in words."""
+        (conditions, count), left = self.recordings, self.subjects % self.people_per_scene
+        if self.people_per_scene == 1:
+            return ""
+        told = [f"{left} subjects"] * bool(left)
+        told += [f"the conditions {', '.join(conditions[1:])}"] * (len(conditions) > 1) + [f"{count - 1} numbers"] * (count > 1)
+        return ", ".join(told)
 
     @property
     def recordings(self) -> tuple[tuple[str, ...], int]:
@@ -88,6 +93,8 @@ class Clip:
 
 def synth(folder: Path, config: SynthConfig, console: Console, *, jobs: int = 1, seed: int = 0) -> list[Path]:
     """Render every clip that is not there yet; the paths of all of them."""
+    if config.left_out:
+        console.say(f"synth: scenes of {config.people_per_scene} people have no room for {config.left_out}: left out")
     clips = _clips(folder, config, seed)
     missing = [clip for clip in clips if not _is_there(clip)]
     with console.progress("synth", len(missing), "clips") as progress:
@@ -100,7 +107,7 @@ def synth(folder: Path, config: SynthConfig, console: Console, *, jobs: int = 1,
 def _clips(folder: Path, config: SynthConfig, seed: int) -> list[Clip]:
     k, (conditions, count) = config.people_per_scene, config.recordings
     if k > 1:
-        groups = [tuple(range(n, n + k)) for n in range(1, config.subjects + 1, k)]
+        groups = [tuple(range(n, n + k)) for n in range(1, config.subjects - k + 2, k)]
         return [
             Clip(folder / f"scene-{n:02d}-{view:03d}.avi", group, conditions[0], view, 1, config.seconds, seed)
             for n, group in enumerate(groups, 1)
