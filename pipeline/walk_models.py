@@ -68,8 +68,12 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         check_fit(lambda: _build(description), state["encoder"])
         steps_done(state, config.walks)
 
+    def ready() -> None:
+        wait_for_group()
+        _build(description)  # what cannot be made ends here, and spoils nothing
+
     with group(device(config.device)):
-        state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, fits=fits, wait=wait_for_group)
+        state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, fits=fits, wait=ready)
         if state is None:
             console.say(f"train: '{name}' is up to date")
         else:

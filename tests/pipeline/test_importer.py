@@ -195,6 +195,15 @@ def test_an_encoder_that_has_seen_the_test_is_told_of(work: Path, kinect: Path) 
     )
 
 
+def test_a_model_that_cannot_be_made_spoils_none(work: Path, kinect: Path) -> None:
+    gaitreid("import", "kinect", kinect)
+    gaitreid("train", "--model", "joints-lda", *RAW_SET)
+    before = {path: path.read_bytes() for path in (work / "models/joints-lda").iterdir()}
+    with pytest.raises(UsageError, match="two or more known subjects"):
+        gaitreid("train", "--model", "joints-lda", "--subjects", "01", *RAW_SET)
+    assert {path: path.read_bytes() for path in (work / "models/joints-lda").iterdir()} == before
+
+
 def test_views_that_are_no_angles(work: Path, kinect: Path) -> None:
     facts = dict(np.load(kinect))
     facts["sensor"] = np.tile([1, 2, 3], 4)
