@@ -26,6 +26,7 @@ from gaitreid.pipeline.work import Work, is_current, provenance
 from gaitreid.pose.arrays import ByteArray, FloatArray, take
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.records import SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH, Silhouettes, Track2D
+from gaitreid.pose.rounds import rounds, steps_done
 from gaitreid.pose.silhouettes import SilhouetteRcnnConfig, in_silhouettes
 from gaitreid.pose.skeleton import COCO17, remap
 from gaitreid.pose.weights import resolve
@@ -52,7 +53,6 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
     from safetensors.torch import save_file
 
     from gaitreid.pose.backends.silhouette_rcnn import build as network
-    from gaitreid.pose.backends.silhouette_rcnn import rounds, steps_done
     from gaitreid.pose.backends.silhouette_rcnn import train as epochs
 
     if config.train.select:

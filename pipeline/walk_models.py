@@ -19,6 +19,7 @@ from gaitreid.pipeline.train import WEIGHTS, check_fit, device, is_named
 from gaitreid.pipeline.work import Work, changed_settings, is_current, provenance
 from gaitreid.pose.arrays import IntArray, specs
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
+from gaitreid.pose.rounds import rounds, steps_done
 from gaitreid.reid.config import PackConfig, TrainConfig
 from gaitreid.reid.records import Embeddings, Tracks, Walks
 from gaitreid.reid.select import select
@@ -55,7 +56,6 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         UsageError: there is nothing to resume, or the checkpoint does not fit the settings.
     """
     from gaitreid.reid.train import group, wait_for_group
-    from gaitreid.reid.walk_training import steps_done
 
     if config.train.epochs != TrainConfig().epochs:
         raise UsageError(f"'{config.train.model}' counts steps, not epochs: set walks.iterations (--iterations) instead")
@@ -187,7 +187,6 @@ def _run(
     from safetensors.torch import save_file
 
     from gaitreid.reid.train import is_first
-    from gaitreid.reid.walk_training import rounds, steps_done
     from gaitreid.reid.walk_training import train as steps
     from gaitreid.reid.walks import Packed
 

@@ -10,6 +10,7 @@ from torch import Tensor, distributed
 
 from gaitreid.pose.arrays import IntArray
 from gaitreid.pose.errors import UsageError
+from gaitreid.pose.rounds import steps_done
 from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import WalksConfig
 from gaitreid.reid.train import average_gradients
@@ -67,27 +68,6 @@ def train(
                 total[name] = total.get(name, torch.zeros((), device=device)) + value / (last - first)
         losses = {"iteration": float(last), **{name: float(value) for name, value in total.items()}}
         yield number, losses, partial(_snapshot, encoder, optimiser, number, last)
-
-
-def rounds(config: WalksConfig, state: dict[str, Any] | None = None) -> int:
-    """How many snapshots there are to be, with those up to `state`."""
-    before = int(state["epoch"]) if state else 0
-    return before + len(range(steps_done(state, config), config.iterations, config.every))
-
-
-def steps_done(state: dict[str, Any] | None, config: WalksConfig) -> int:
-    """The last step of a snapshot, 0 without one.
-
-    Raises:
-        UsageError: there are to be fewer.
-    """
-    if not state:
-        return 0
-    # Snapshots of earlier versions name the round alone.
-    done = int(state.get("step", min(state["epoch"] * config.every, config.iterations)))
-    if done > config.iterations:
-        raise UsageError(f"walks.iterations is {config.iterations}, and {done} steps are done already: ask for as many or more")
-    return done
 
 
 def _step(

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gaitreid.pose.arrays import ByteArray, FloatArray
 from gaitreid.pose.backends.keypointrcnn import confidence, load_weights, set_epsilon
-from gaitreid.pose.errors import UsageError
 from gaitreid.pose.records import SILHOUETTE_WIDTH
+from gaitreid.pose.rounds import steps_done
 from gaitreid.pose.silhouettes import SilhouetteRcnnConfig
 from gaitreid.pose.skeleton import COCO17
 
@@ -147,29 +147,6 @@ def train(
             return {**{name: part.state_dict() for name, part in parts.items()}, "epoch": epoch, "step": step}
 
         yield epoch, {name.removeprefix("loss_"): value / steps for name, value in sums.items()}, snapshot
-
-
-def rounds(config: SilhouetteRcnnConfig, state: dict[str, Any] | None = None) -> int:
-    """How many snapshots there are to be, with those up to `state`."""
-    before = int(state["epoch"]) if state else 0
-    return before + len(range(steps_done(state, config), config.iterations, config.every))
-
-
-def steps_done(state: dict[str, Any] | None, config: SilhouetteRcnnConfig) -> int:
-    """The last iteration of a snapshot, 0 without one.
-
-    Raises:
-        UsageError: there are to be fewer.
-    """
-    if not state:
-        return 0
-    # Snapshots of earlier versions name the round alone.
-    done = int(state.get("step", min(state["epoch"] * config.every, config.iterations)))
-    if done > config.iterations:
-        raise UsageError(
-            f"silhouette_rcnn.iterations is {config.iterations}, and {done} are done already: ask for as many or more"
-        )
-    return done
 
 
 def mirrored(masks: ByteArray, keypoints: FloatArray, which: Any) -> tuple[ByteArray, FloatArray]:

@@ -86,7 +86,7 @@ def test_it_is_taught_and_finds_keypoints_in_silhouettes_without_a_video(tmp_pat
     assert '"epoch": 2' in (model / "log.jsonl").read_text()
     assert "up to date" in here(*TRAIN, "--work", tmp_path / "taught").output
     files = {path: path.read_bytes() for path in model.iterdir()}
-    for other, words in (("head=16", "has shape"), ("iterations=1", "iterations is 1, and 2 are done")):
+    for other, words in (("head=16", "has shape"), ("iterations=1", "1 are asked for, and 2 steps are done")):
         refused = here(*TRAIN, "--work", tmp_path / "taught", "--resume", "--set", f"silhouette_rcnn.{other}", expect=2)
         assert words in str(refused.exception)
         assert {path: path.read_bytes() for path in model.iterdir()} == files

@@ -8,11 +8,12 @@ from torch import nn
 
 from gaitreid.pose.arrays import take
 from gaitreid.pose.errors import UsageError
+from gaitreid.pose.rounds import rounds, steps_done
 from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import AttentionConfig, GaitGlConfig, GaitTakeConfig, WalksConfig
 from gaitreid.reid.encoders.gaitgl import GaitGl
 from gaitreid.reid.encoders.gaittake import GaitTake
-from gaitreid.reid.walk_training import rounds, steps_done, train
+from gaitreid.reid.walk_training import train
 from gaitreid.reid.walks import Packed, Sampler, encode, usable
 
 CPU = torch.device("cpu")
@@ -103,7 +104,7 @@ def test_more_steps_go_on_from_the_last_one(iterations, every, now_every, ends, 
 
 def test_fewer_steps_than_are_done_are_refused():
     _, state = run(made(GaitGl))
-    with pytest.raises(UsageError, match=r"walks\.iterations is 5, and 6 steps are done"):
+    with pytest.raises(UsageError, match="5 are asked for, and 6 steps are done"):
         run(made(GaitGl), state, iterations=5)
 
 
