@@ -91,10 +91,12 @@ def plan(work: Work, config: Config, asked: Asked) -> list[Step]:
         raise UsageError("--dry-run: models of whole walks are not foreseen: `gaitreid status` says what is there")
     stages = STAGES[asked.command]
     _check_plugins(config, stages)
-    named, labeller = _videos(work, asked), None
+    every = by_stem(work, asked.videos) if asked.videos else {}
+    named = {stem: video for stem, video in every.items() if not asked.shard or in_shard(stem, asked.shard)}
+    labeller = None
     if "extract" in stages:
         labeller = Labeller(asked.pattern, asked.labels)
-        labeller.check(by_stem(work, asked.videos).values())
+        labeller.check(every.values())
     found = survey(work, config, list(named.values()), labeller=labeller, extracting="extract" in stages)
     return list(_Planning(work, config, asked, named, found, Rates(work)).steps(stages))
 
@@ -160,14 +162,6 @@ def duration(seconds: float) -> str:
 
 def _wall(step: Step, jobs: int) -> float:
     return step.seconds / min(jobs, len(step.names)) if step.stage in PARALLEL else step.seconds
-
-
-def _videos(work: Work, asked: Asked) -> dict[str, Path]:
-    """The videos that the command is about, by stem; none where it takes those that are known."""
-    if not asked.videos:
-        return {}
-    named = by_stem(work, asked.videos)
-    return {stem: video for stem, video in named.items() if not asked.shard or in_shard(stem, asked.shard)}
 
 
 @dataclass(frozen=True)
