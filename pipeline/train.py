@@ -63,6 +63,10 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
 
     def fits(state: dict[str, Any]) -> None:
         check_fit(lambda: _build(description), state["encoder"])
+        if state["epoch"] > config.train.epochs:
+            raise UsageError(
+                f"train.epochs: {config.train.epochs} are asked for, and {state['epoch']} are done: ask for as many or more"
+            )
 
     def ready() -> None:
         wait_for_group()

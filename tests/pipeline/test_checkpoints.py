@@ -56,6 +56,10 @@ def test_a_model_of_windows_that_does_not_fit_is_not_resumed(tmp_path: Path) -> 
     assert contents(folder) == before
     train(work, settings("train.epochs=2"), "lstm", Console(-1), resume=True)
     assert len((folder / "log.jsonl").read_text().splitlines()) == 2
+    before = contents(folder)
+    with pytest.raises(UsageError, match=r"train\.epochs: 1 are asked for, and 2 are done"):
+        train(work, settings(), "lstm", Console(-1), resume=True)
+    assert contents(folder) == before
 
 
 def test_a_lifter_that_does_not_fit_is_not_resumed(tmp_path: Path) -> None:
