@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from walks import people, takes
 
 from gaitreid.reid.adam import Adam
@@ -19,6 +20,18 @@ CPU = torch.device("cpu")
 # Operators whose result or shape the host must know, and tensors made from Python's numbers, which a GPU would have to be sent.
 WAITS = {"_local_scalar_dense", "item", "nonzero", "masked_select", "unique_dim", "_unique2", "equal", "is_nonzero", "lift_fresh"}
 
+FORMS: list[dict[str, Any]] = [
+    {"attention": "none"},
+    {"attention": "mbas"},
+    {"aux": "teacher"},
+    {"aux": "free"},
+    {"attention": "none", "aux": "free"},
+    {"pairs": "within"},
+    {"reduction": "sum"},
+    {"contrastive": "deduplicated"},
+    {"interval": 3},
+]
+
 
 class NeverWaits(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -29,9 +42,20 @@ class NeverWaits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def one_step(encoder, windows):
+class OnlyOn(TorchDispatchMode):
+    def __init__(self, device):
+        super().__init__()
+        self.device = device
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        places = {value.device for value in tree_leaves((args, kwargs, result)) if isinstance(value, torch.Tensor)}
+        assert places <= {self.device}, f"{func} of {places}"
+        return result
+
+
+def one_step(encoder, windows, generator=None):
     optimiser = Adam(encoder.parameters(), 1e-3, regularisation=1e-4, clip=5.0)
-    generator = torch.Generator().manual_seed(0)
 
     def step(index):
         optimiser.zero_grad()
@@ -43,10 +67,10 @@ def one_step(encoder, windows):
     return step
 
 
-def windows_of(encoder):
+def windows_of(encoder, device=CPU):
     frames, start, track, subject = people()
-    encoder.prepare(torch.as_tensor(frames))
-    return Windows(frames, start, track, subject, encoder.length, encoder.ahead, CPU)
+    encoder.prepare(torch.as_tensor(frames, device=device))
+    return Windows(frames, start, track, subject, encoder.length, encoder.ahead, device)
 
 
 @pytest.mark.parametrize("model", [age, Cage, CagePlus])
@@ -60,23 +84,35 @@ def test_nor_under_other_tasks(pretext):
     check(Cage(takes(), CageConfig(hidden=8, pretext=pretext)))
 
 
+@pytest.mark.parametrize("options", FORMS, ids=str)
+def test_nor_in_other_forms(options):
+    check(Cage(takes(), CageConfig(hidden=8, **options)))
+
+
 @pytest.mark.parametrize(
-    "options",
+    ("model", "precision", "options"),
     [
-        {"attention": "none"},
-        {"attention": "mbas"},
-        {"aux": "teacher"},
-        {"aux": "free"},
-        {"attention": "none", "aux": "free"},
-        {"pairs": "within"},
-        {"reduction": "sum"},
-        {"contrastive": "deduplicated"},
-        {"interval": 3},
+        (age, torch.float32, {}),
+        (CagePlus, torch.float32, {}),
+        (Cage, torch.bfloat16, {}),
+        *((Cage, torch.float32, {"pretext": task}) for task in ("plain", "prediction", "prediction-full")),
+        *((Cage, torch.float32, options) for options in FORMS),
     ],
     ids=str,
 )
-def test_nor_in_other_forms(options):
-    check(Cage(takes(), CageConfig(hidden=8, **options)))
+def test_a_step_makes_nothing_on_the_host(model, precision, options):
+    """On a device that holds no numbers nothing is ever taken from another, nor put there."""
+    other = torch.device("meta")
+    with other:
+        encoder = model(takes(), CageConfig(hidden=8, **options))
+    for module in encoder.modules():
+        if hasattr(module, "precision"):
+            module.precision = precision
+    step = one_step(encoder, windows_of(encoder, other))
+    index = torch.arange(12, device=other)
+    step(index)  # makes the optimiser's moments
+    with OnlyOn(other):
+        step(index)
 
 
 def check(encoder, precision=torch.float32):
@@ -84,7 +120,7 @@ def check(encoder, precision=torch.float32):
     for module in encoder.modules():
         if hasattr(module, "precision"):
             module.precision = precision
-    step = one_step(encoder, windows_of(encoder))
+    step = one_step(encoder, windows_of(encoder), torch.Generator().manual_seed(0))
     index = torch.arange(12)
     with NeverWaits():
         step(index)
