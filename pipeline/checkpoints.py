@@ -67,6 +67,12 @@ def start(
     return state
 
 
+def check_epochs(state: dict[str, Any], setting: str, epochs: int) -> None:
+    """Raises: UsageError: a snapshot has learnt longer than is asked for."""
+    if state["epoch"] > epochs:
+        raise UsageError(f"{setting}: {epochs} are asked for, and {state['epoch']} are done: ask for as many or more")
+
+
 def follow(
     folder: Path, epochs: Iterable[Epoch], total: int, state: dict[str, Any], console: Console, *, writes: bool = True
 ) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gaitreid.pipeline.checkpoints import follow, start
+from gaitreid.pipeline.checkpoints import check_epochs, follow, start
 from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import replacing
@@ -56,6 +56,7 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         from gaitreid.pose.lifters.tcn import Net
 
         check_fit(lambda: Net(config.lifter.width), state["net"])
+        check_epochs(state, "lifter.epochs", config.lifter.epochs)
 
     state = start(folder, LIBRARY if library else WEIGHTS, description, resume=resume, overwrite=overwrite, fits=fits)
     if state is None:

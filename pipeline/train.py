@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gaitreid.pipeline import plugins, store
-from gaitreid.pipeline.checkpoints import DESCRIPTION, follow, read_description, start
+from gaitreid.pipeline.checkpoints import DESCRIPTION, check_epochs, follow, read_description, start
 from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import replacing
@@ -63,10 +63,7 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
 
     def fits(state: dict[str, Any]) -> None:
         check_fit(lambda: _build(description), state["encoder"])
-        if state["epoch"] > config.train.epochs:
-            raise UsageError(
-                f"train.epochs: {config.train.epochs} are asked for, and {state['epoch']} are done: ask for as many or more"
-            )
+        check_epochs(state, "train.epochs", config.train.epochs)
 
     def ready() -> None:
         wait_for_group()

@@ -69,6 +69,10 @@ def test_a_lifter_that_does_not_fit_is_not_resumed(tmp_path: Path) -> None:
     before = contents(tmp_path / "models/lifter")
     refused = here(*command, "--resume", "--set", "lifter.width=16", expect=2)
     assert "does not fit these settings" in str(refused.exception)
+    here(*command, "--resume", "--set", "lifter.epochs=2")
+    before = contents(tmp_path / "models/lifter")
+    refused = here(*command, "--resume", expect=2)
+    assert "lifter.epochs: 1 are asked for, and 2 are done" in str(refused.exception)
     assert contents(tmp_path / "models/lifter") == before
 
 
