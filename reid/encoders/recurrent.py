@@ -8,7 +8,9 @@ sigmoids, so they are few: the bias is a column of the weight that meets a row o
 -2 is multiplied into the weights (`_prepared`) and whose 1 - 2 into the product that always follows.
 """
 
+import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -231,6 +233,9 @@ def _step(
     """
     below = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]
     gates = _product(weight[:, :, columns], below)
+    if kernels := _fused(gates):
+        h, after, gates, rest = kernels.forward(gates, add, c, below.dtype)
+        return h, after, _Kept(below, columns, gates, c, rest)
     gates = gates.to(_at_least_single(gates.dtype))
     if add is not None:
         gates += add
@@ -259,6 +264,17 @@ def _step_back(kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, dweig
     Returns:
         Of the inputs (axes, ..., B), and of c before.
     """
+    if kernels := _fused(kept.gates):
+        dbefore = kernels.backward(kept.gates, kept.rest, kept.before, dh, dc, d)
+    else:
+        dbefore = _gates_back(kept, dh, dc, d)
+    low = d.to(turned.dtype)
+    dweight.add(low, kept.inputs, kept.columns)
+    return _product(turned, low), dbefore
+
+
+def _gates_back(kept: _Kept, dh: Tensor, dc: Tensor | None, d: Tensor) -> Tensor:
+    """As `_step_back`, to the gates, which are written, and c before."""
     i, f, o, g = torch.split(kept.gates, kept.rest.shape[1], dim=1)
     di, df, do, dg = torch.split(d, kept.rest.shape[1], dim=1)
     through = _sigmoid_backward(dh * o, kept.rest)
@@ -271,9 +287,29 @@ def _step_back(kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, dweig
     _times_tanh(dh, kept.rest, out=do)
     torch.mul(dc, i, out=dg).mul_(-2)
     _sigmoid_backward.grad_input(d, kept.gates, grad_input=d)
-    low = d.to(turned.dtype)
-    dweight.add(low, kept.inputs, kept.columns)
-    return _product(turned, low), dc * f
+    return dc * f
+
+
+def _for_gradients(kept: _Kept) -> Tensor:
+    """Where `_step_back` writes those of the gates of a step that nobody else asks for."""
+    return torch.empty_like(kept.gates, dtype=kept.inputs.dtype if _fused(kept.gates) else None)
+
+
+def _fused(gates: Tensor) -> Any:
+    """The kernels that do a step's gates at once; None where they are for torch."""
+    return _kernels(gates.device) if gates.is_cuda and gates.dtype != torch.float64 else None
+
+
+@cache
+def _kernels(device: torch.device) -> Any:
+    try:
+        from gaitreid.reid.encoders import fused
+
+        fused.check(device)
+    except Exception as error:  # Triton raises anything at all, such as where there is no C compiler
+        warnings.warn(f"{device}: LSTM steps run as many small kernels, which takes longer ({error})", stacklevel=2)
+        return None
+    return fused
 
 
 def _prepared(dtype: torch.dtype, *parts: Tensor) -> Tensor:
@@ -345,7 +381,7 @@ class _Lstm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dout: Tensor, dh: Tensor, dc: Tensor) -> tuple[Tensor | None, ...]:
         read, first = ctx.needs_input_grad[0], ctx.needs_input_grad[3]
-        wide, dx, of_gates = ctx.wide if read else 0, [], torch.empty_like(ctx.kept[0].gates)
+        wide, dx, of_gates = ctx.wide if read else 0, [], _for_gradients(ctx.kept[0])
         steps = len(ctx.kept)
         turned, outer = _turned(ctx.weight[:, :, 1 if read else 1 + ctx.wide :]), _Outer(ctx.weight, steps)
         for t in reversed(range(steps)):
@@ -414,8 +450,9 @@ class _Attend(torch.autograd.Function):
         axes, k, length, batch = out.shape
         turned1, turned2, turned_values = *(_turned(w[:, :, : 2 * k]) for w in (w1, w2)), values.transpose(1, 2)
         dw1, dw2, dcombine = (_Outer(w, length) for w in (w1, w2, combine))
-        of_gates = torch.empty_like(ctx.kept[0][0].gates)
-        dgates = of_gates.new_empty(length, *of_gates.shape) if ctx.with_gates else None
+        kept_gates = ctx.kept[0][0].gates
+        of_gates = _for_gradients(ctx.kept[0][0])
+        dgates = kept_gates.new_empty(length, *kept_gates.shape) if ctx.with_gates else None
         dscores = torch.empty_like(attention, dtype=keys.dtype)
         dused = values.new_empty(axes * batch, length, k)
         dlast = dh1 = dh2 = dc1 = dc2 = None
