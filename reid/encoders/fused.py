@@ -11,6 +11,7 @@ from torch import Tensor
 from triton import language as tl
 
 BLOCK = 512  # places a program does
+LARGEST = 32_768  # numbers that a program holds at once: more do not go into the registers of a GPU
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -88,6 +89,89 @@ def _backward(  # type: ignore[no-untyped-def]
     tl.store(dbefore + place, of_c * f, inside)
 
 
+@triton.jit  # type: ignore[untyped-decorator]
+def _attend(  # type: ignore[no-untyped-def]
+    h,
+    keys,
+    values,
+    mask,
+    attention,
+    joined,
+    t,
+    batch,
+    length,
+    k: tl.constexpr,
+    masked: tl.constexpr,
+    steps: tl.constexpr,
+    width: tl.constexpr,
+) -> None:
+    n = tl.program_id(0).to(tl.int64)
+    row, column = tl.arange(0, steps), tl.arange(0, width)
+    place = row[:, None] * k + column[None, :]
+    inside = (row[:, None] < length) & (column[None, :] < k)
+    joined += (n * length + t) * 2 * k
+    query = tl.load(h + (n // batch * k + column) * batch + n % batch, column < k, other=0.0)
+    tl.store(joined + column, query, column < k)
+    key = tl.load(keys + n * length * k + place, inside, other=0.0).to(tl.float32)
+    scores = tl.sum(key * query.to(tl.float32)[None, :], axis=1)
+    scores = tl.where(row < length, scores, float("-inf"))
+    weights = tl.exp(scores - tl.max(scores, axis=0))
+    weights /= tl.sum(weights, axis=0)
+    tl.store(attention + (n * length + t) * length + row, weights, row < length)
+    if masked:
+        weights *= tl.load(mask + t * length + row, row < length, other=0.0)
+    value = tl.load(values + n * length * k + place, inside, other=0.0).to(tl.float32)
+    tl.store(joined + k + column, tl.sum(value * weights[:, None], axis=0), column < k)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _attend_back(  # type: ignore[no-untyped-def]
+    djoined,
+    dcontexts,
+    dattention,
+    attention,
+    keys,
+    values,
+    mask,
+    dh,
+    dused,
+    dscores,
+    out,
+    t,
+    batch,
+    length,
+    k: tl.constexpr,
+    masked: tl.constexpr,
+    more: tl.constexpr,
+    steps: tl.constexpr,
+    width: tl.constexpr,
+) -> None:
+    n = tl.program_id(0).to(tl.int64)
+    row, column = tl.arange(0, steps), tl.arange(0, width)
+    place = row[:, None] * k + column[None, :]
+    inside = (row[:, None] < length) & (column[None, :] < k)
+    of_step = (n * length + t) * k + column
+    dcontext = tl.load(djoined + n * 2 * k + k + column, column < k, other=0.0).to(tl.float32)
+    dcontext += tl.load(dcontexts + of_step, column < k, other=0.0).to(tl.float32)
+    tl.store(dused + of_step, dcontext, column < k)
+    value = tl.load(values + n * length * k + place, inside, other=0.0).to(tl.float32)
+    dweights = tl.sum(value * dcontext[None, :], axis=1)
+    if masked:
+        dweights *= tl.load(mask + t * length + row, row < length, other=0.0)
+    of_row = (n * length + t) * length + row
+    dweights += tl.load(dattention + of_row, row < length, other=0.0)
+    weights = tl.load(attention + of_row, row < length, other=0.0)
+    dscore = weights * (dweights - tl.sum(weights * dweights, axis=0))
+    tl.store(dscores + of_row, dscore, row < length)
+    key = tl.load(keys + n * length * k + place, inside, other=0.0).to(tl.float32)
+    dquery = tl.sum(key * dscore[:, None], axis=0)
+    dquery += tl.load(djoined + n * 2 * k + column, column < k, other=0.0).to(tl.float32)
+    turned = (n // batch * k + column) * batch + n % batch
+    if more:
+        dquery += tl.load(dh + turned, column < k, other=0.0).to(tl.float32)
+    tl.store(out + turned, dquery, column < k)
+
+
 def forward(
     gates: Tensor, add: Tensor | None, before: Tensor | None, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -135,10 +219,77 @@ def backward(gates: Tensor, rest: Tensor, before: Tensor | None, dh: Tensor, dc:
     return dbefore
 
 
+def attends(length: int, k: int) -> bool:
+    """Whether a program of `attend` can hold what one window looks back at: all its steps at once."""
+    return bool(triton.next_power_of_2(length) * triton.next_power_of_2(k) <= LARGEST)
+
+
+def attend(h: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, t: int, attention: Tensor, joined: Tensor) -> None:
+    """What step t looks back at: its row of the attention, and query and context of it, are written.
+
+    Args:
+        h: top hidden state (axes, K, B), which is the query.
+        keys, values: (axes B, f, K).
+        mask: (f, f).
+        attention: (axes B, f, f) of float32, before the mask.
+        joined: (axes B, f, 2 K).
+    """
+    (windows, length, k), batch = keys.shape, h.shape[2]
+    _attend[(windows,)](
+        h, keys, values, mask, attention, joined, t, batch, length,
+        k=k, masked=mask is not None, **_tile(length, k), enable_fp_fusion=True,
+    )  # fmt: skip
+
+
+def attend_back(
+    t: int,
+    djoined: Tensor,
+    dcontexts: Tensor,
+    dattention: Tensor,
+    attention: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    dh: Tensor | None,
+    dused: Tensor,
+    dscores: Tensor,
+) -> Tensor:
+    """Gradients of `attend`.
+
+    Args:
+        djoined: of query and context of step t, by the attentional state (axes, B, 2 K).
+        dcontexts, dattention: (axes B, f, K) and (axes B, f, f), asked for besides.
+        dh: of the top hidden state (axes, K, B), by the step after; None is zeros.
+        dused, dscores: of the step's context, and of its scores: its rows are written (axes B, f, K) and (axes B, f, f).
+
+    Returns:
+        Of the top hidden state (axes, K, B).
+    """
+    (windows, length, k), (axes, batch, _) = keys.shape, djoined.shape
+    out = keys.new_empty(axes, k, batch)
+    _attend_back[(windows,)](
+        djoined, dcontexts, dattention, attention, keys, values, mask, None if dh is None else dh.contiguous(),
+        dused, dscores, out, t, batch, length,
+        k=k, masked=mask is not None, more=dh is not None, **_tile(length, k), enable_fp_fusion=True,
+    )  # fmt: skip
+    return out
+
+
+def _tile(length: int, k: int) -> dict[str, int]:
+    steps, width = triton.next_power_of_2(length), triton.next_power_of_2(k)
+    return {"steps": steps, "width": width, "num_warps": min(8, max(1, steps * width // 1024))}
+
+
 def check(device: torch.device) -> None:
     """Raises: RuntimeError, or what Triton raises: the kernels cannot be built for this GPU, or do not give what torch gives."""
-    generator = torch.Generator().manual_seed(0)
-    of_gates, before, dh, dc = (torch.randn(2, k, 5, generator=generator).to(device).requires_grad_() for k in (12, 3, 3, 3))
+    with torch.inference_mode(False), torch.enable_grad():  # wherever it is first asked
+        for ours, theirs in [*_gates_by_both(device), *_attention_by_both(device)]:
+            if not torch.allclose(ours, theirs, atol=1e-4):
+                raise RuntimeError("they give other results than torch")
+
+
+def _gates_by_both(device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    of_gates, before, dh, dc = _numbers(device, (2, 12, 5), *[(2, 3, 5)] * 3)
     i, f, o, g = torch.split(of_gates.sigmoid(), 3, dim=1)
     c = i - 2 * i * g + f * before
     h = o * c.tanh()
@@ -147,6 +298,29 @@ def check(device: torch.device) -> None:
         found_h, found_c, gates, rest = forward(of_gates.clone(), None, before, torch.float32)
         d = torch.empty_like(gates)
         dbefore = backward(gates, rest, before, dh, dc, d)
-    for ours, theirs in zip((found_h, found_c, d, dbefore), (h, c, *expected), strict=True):
-        if not torch.allclose(ours, theirs, atol=1e-5):
-            raise RuntimeError("they give other results than torch")
+    return [*zip((found_h, found_c, d, dbefore), (h, c, *expected), strict=True)]
+
+
+def _attention_by_both(device: torch.device) -> list[tuple[Tensor, Tensor]]:
+    axes, batch, length, k, t = 2, 3, 5, 4, 1
+    of_steps = (axes * batch, length, k), (axes * batch, length, length)
+    h, keys, values = _numbers(device, (axes, k, batch), of_steps[0], of_steps[0])
+    mask, djoined, dcontexts, dattention = _numbers(device, of_steps[1][1:], (axes, batch, 2 * k), *of_steps)
+    query = h.transpose(1, 2).reshape(axes * batch, k)
+    scores = (keys @ query[:, :, None])[:, :, 0]
+    a = scores.softmax(dim=1)
+    context = ((a * mask[t])[:, None] @ values)[:, 0]
+    total = (torch.cat([query, context], dim=1) * djoined.flatten(0, 1)).sum() + (context * dcontexts[:, t]).sum()
+    expected = torch.autograd.grad(total + (a * dattention[:, t]).sum(), [h, context, scores])
+    with torch.no_grad():
+        attention, joined = torch.zeros_like(dattention), keys.new_zeros(axes * batch, length, 2 * k)
+        attend(h, keys, values, mask, t, attention, joined)
+        dused, dscores = torch.zeros_like(dcontexts), torch.zeros_like(dattention)
+        dh = attend_back(t, djoined, dcontexts, dattention, attention, keys, values, mask, h, dused, dscores)
+    found = (attention[:, t], joined[:, t], dh - h, dused[:, t], dscores[:, t])
+    return [*zip(found, (a, torch.cat([query, context], dim=1), *expected), strict=True)]
+
+
+def _numbers(device: torch.device, *shapes: tuple[int, ...]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=generator).to(device).requires_grad_() for shape in shapes]

@@ -300,6 +300,12 @@ def _fused(gates: Tensor) -> Any:
     return _kernels(gates.device) if gates.is_cuda and gates.dtype != torch.float64 else None
 
 
+def _fused_attention(keys: Tensor) -> Any:
+    """The same for looking back; a long window is too much for a program."""
+    kernels = _fused(keys)
+    return kernels if kernels and kernels.attends(*keys.shape[1:]) else None
+
+
 @cache
 def _kernels(device: torch.device) -> Any:
     try:
@@ -410,7 +416,8 @@ def _attend(
     out = h1.new_empty(axes, k, length, batch)
     attention = c1.new_empty(axes * batch, length, length)
     joined = values.new_empty(axes * batch, length, 2 * k)
-    turned_keys, last, ones = keys.transpose(1, 2), None, _ones(h1)
+    last, ones, kernels = None, _ones(h1), _fused_attention(keys)
+    keys, values = (keys.contiguous(), values.contiguous()) if kernels else (keys, values)
     if gates is not None:
         gates = _scaled(gates.clone())
     for t in range(length):
@@ -418,17 +425,68 @@ def _attend(
         inputs, columns = ([h1, ones], slice(k, None)) if last is None else ([last, h1, ones], slice(None))
         h1, c1, first = _step(inputs, columns, w1, c1, None if gates is None else gates[t])
         h2, c2, second = _step([h1, h2, ones], slice(None), w2, c2)
-        query = h2.transpose(1, 2).reshape(axes * batch, 1, k)
-        a = torch.softmax(torch.bmm(query, turned_keys).to(c1.dtype), dim=2)
-        used = a if mask is None else a * mask[t]
-        joined[:, t, :k], joined[:, t, k:] = query[:, 0], torch.bmm(used.to(values.dtype), values)[:, 0]
+        (kernels.attend if kernels else _look_back)(h2, keys, values, mask, t, attention, joined)
         last = _product(combine, joined[:, t].view(axes, batch, 2 * k).transpose(1, 2))
         if squash:
             last.tanh_()
-        out[:, :, t], attention[:, t] = last, a[:, 0]
+        out[:, :, t] = last
         if keep is not None:
             keep.append((first, second))
     return out, attention, joined[:, :, k:], joined
+
+
+def _look_back(h: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, t: int, attention: Tensor, joined: Tensor) -> None:
+    """What step t attends to: its row of the attention, and its query and context, are written.
+
+    Args:
+        h: top hidden state (axes, K, B), which is the query.
+        keys, values: (axes B, f, K).
+        attention: (axes B, f, f), before the mask.
+        joined: (axes B, f, 2 K).
+    """
+    k = h.shape[1]
+    query = h.transpose(1, 2).reshape(-1, 1, k)
+    a = torch.softmax(torch.bmm(query, keys.transpose(1, 2)).to(attention.dtype), dim=2)
+    used = a if mask is None else a * mask[t]
+    joined[:, t, :k], joined[:, t, k:] = query[:, 0], torch.bmm(used.to(values.dtype), values)[:, 0]
+    attention[:, t] = a[:, 0]
+
+
+def _look_back_back(
+    t: int,
+    djoined: Tensor,
+    dcontexts: Tensor,
+    dattention: Tensor,
+    attention: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    dh: Tensor | None,
+    dused: Tensor,
+    dscores: Tensor,
+) -> Tensor:
+    """Gradients of `_look_back`.
+
+    Args:
+        djoined: of query and context of step t, by the attentional state (axes, B, 2 K).
+        dcontexts, dattention: (axes B, f, K) and (axes B, f, f), asked for besides.
+        dh: of the top hidden state (axes, K, B), by the step after; None is zeros.
+        dused, dscores: of the step's context, and of its scores: its rows are written (axes B, f, K) and (axes B, f, f).
+
+    Returns:
+        Of the top hidden state (axes, K, B).
+    """
+    axes, batch, k = djoined.shape[0], djoined.shape[1], djoined.shape[2] // 2
+    dcontext = torch.add(djoined[:, :, k:].reshape(axes * batch, k), dcontexts[:, t], out=dused[:, t])
+    dweights = torch.bmm(dcontext[:, None], values.transpose(1, 2))[:, 0].to(attention.dtype)
+    if mask is not None:
+        dweights = dweights * mask[t]
+    dweights = dweights + dattention[:, t]
+    a = attention[:, t]
+    dscores[:, t] = a * (dweights - (a * dweights).sum(dim=1, keepdim=True))
+    dquery = torch.bmm(dscores[:, t, None], keys).view(axes, batch, k) + djoined[:, :, :k]
+    of_h = dquery.transpose(1, 2)
+    return of_h.contiguous() if dh is None else dh + of_h
 
 
 class _Attend(torch.autograd.Function):
@@ -448,7 +506,7 @@ class _Attend(torch.autograd.Function):
         w1, w2, combine, keys, values, mask, squash = ctx.shared
         (out, attention), joined = ctx.saved_tensors, ctx.joined
         axes, k, length, batch = out.shape
-        turned1, turned2, turned_values = *(_turned(w[:, :, : 2 * k]) for w in (w1, w2)), values.transpose(1, 2)
+        turned1, turned2 = (_turned(w[:, :, : 2 * k]) for w in (w1, w2))
         dw1, dw2, dcombine = (_Outer(w, length) for w in (w1, w2, combine))
         kept_gates = ctx.kept[0][0].gates
         of_gates = _for_gradients(ctx.kept[0][0])
@@ -456,6 +514,10 @@ class _Attend(torch.autograd.Function):
         dscores = torch.empty_like(attention, dtype=keys.dtype)
         dused = values.new_empty(axes * batch, length, k)
         dlast = dh1 = dh2 = dc1 = dc2 = None
+        kernels, look_back = _fused_attention(keys), _look_back_back
+        if kernels:
+            keys, values, dcontexts, dattention = (x.contiguous() for x in (keys, values, dcontexts, dattention))
+            look_back = kernels.attend_back
         for t in reversed(range(length)):
             first, second = ctx.kept[t]
             d = dout[:, :, t] if dlast is None else dout[:, :, t] + dlast
@@ -464,17 +526,8 @@ class _Attend(torch.autograd.Function):
             of_step = joined[:, t].view(axes, batch, 2 * k)
             dcombine.add(d, of_step.transpose(1, 2))
             djoined = _product(d.transpose(1, 2), combine)
-            dcontext = torch.add(djoined[:, :, k:].reshape(axes * batch, k), dcontexts[:, t], out=dused[:, t])
-            dweights = torch.bmm(dcontext[:, None], turned_values)[:, 0].to(attention.dtype)
-            if mask is not None:
-                dweights = dweights * mask[t]
-            dweights = dweights + dattention[:, t]
-            a = attention[:, t]
-            dscore = a * (dweights - (a * dweights).sum(dim=1, keepdim=True))
-            dscores[:, t] = dscore
-            dquery = torch.bmm(dscores[:, t, None], keys).view(axes, batch, k) + djoined[:, :, :k]
-            of_h2 = dquery.transpose(1, 2)
-            dz, dc2 = _step_back(second, turned2, of_h2.contiguous() if dh2 is None else dh2 + of_h2, dc2, dw2, of_gates)
+            of_h2 = look_back(t, djoined, dcontexts, dattention, attention, keys, values, mask, dh2, dused, dscores)
+            dz, dc2 = _step_back(second, turned2, of_h2, dc2, dw2, of_gates)
             dh2 = dz[:, k:]
             of_h1 = dz[:, :k] if dh1 is None else dz[:, :k] + dh1
             of_first = of_gates if dgates is None else dgates[t]
