@@ -83,7 +83,7 @@ def _backward(  # type: ignore[no-untyped-def]
     if goes_on:
         tl.store(d + of_f, of_c * tl.load(before + place, inside) * f * (1 - f), inside)
     else:
-        tl.store(d + of_f, tl.where(inside, 0.0, 0.0), inside)
+        tl.store(d + of_f, 0.0, inside)
     tl.store(d + of_o, of_h * (1 - 2 * left) * o * (1 - o), inside)
     tl.store(d + of_g, -2 * of_c * i * g * (1 - g), inside)
     tl.store(dbefore + place, of_c * f, inside)
