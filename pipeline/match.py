@@ -225,6 +225,11 @@ class _Run:
             "seed": str(metrics["seed"]),
         }
         pairs = evidence(self.work, embeddings, matches, self.sequences, frames=self.frames) if self.sequences else []
+        figures = [figure for pair in pairs for figure in pair.figures]
+        if self.frames and not figures:
+            self.console.say("match: no stills: they stand beside moving skeletons, and the windows have none of these tracks")
+        elif self.frames and (lack := sum(not figure.still for figure in figures)):
+            self.console.say(f"match: {lack} of {len(figures)} stills are missing: their videos are gone, or cannot be read")
         page = render(metrics, matches, embeddings, notes=metrics["notes"], provenance=facts, evidence=pairs)
         path = write_text(folder / "report.html", page)
         self.console.say(f"match: {path}")

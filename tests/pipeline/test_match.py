@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,9 @@ def test_a_report_once_more_is_of_the_same_comparison(config: MatchConfig, proto
     page.write_text("another page")
     run("report", "--work", tmp_path, *options)
     assert contents(work) == before
-    run("report", "--work", tmp_path, *options, "--name", model, "--frames", "--set", "match.unit=track")
+    said = run("report", "--work", tmp_path, *options, "--name", model, "--frames", "--set", "match.unit=track").stdout
     assert contents(work) == before
+    assert re.search(r"match: (\d+) of \1 stills are missing: their videos are gone", said)
 
 
 def other_embeddings(work: Work) -> None:
