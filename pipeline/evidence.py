@@ -18,13 +18,13 @@ from gaitreid.pose.errors import ItemError
 from gaitreid.pose.geometry import root
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.skeleton import Skeleton
-from gaitreid.pose.video import Image, cut, frames
+from gaitreid.pose.video import Bounds, Image, cut, frames
 from gaitreid.reid.compare import item_tracks
 from gaitreid.reid.match import Matches
 from gaitreid.reid.metrics import first_hits
 from gaitreid.reid.records import Embeddings, Sequences
 
-Frames = Literal["blurred", "plain"]
+Manner = Literal["blurred", "plain"]
 KIND = 6  # pairs of one kind; twice as many where no labels tell hits from misses
 FRAMES = 60  # a figure
 UNIT = 1000  # steps a metre, or a body height
@@ -32,6 +32,19 @@ WIDTH, HEIGHT = 180, 300  # pixels of a still
 STILL = 25 * 1024  # characters of a still's address
 HEAD = ("nose", "head", "eye", "ear", "mouth")  # what names of joints of the head have in them
 TRUSTED = 0.3  # score from which a joint of the head says where the head is
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Pictures of people from their videos.
+
+    Attributes:
+        manner: with heads and surroundings blurred, or as they are.
+        bounds: the largest video that is taken.
+    """
+
+    manner: Manner
+    bounds: Bounds
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,7 @@ def evidence(
 
     Args:
         sequences: what was encoded.
-        frames: adds a picture of each, from the video: with heads and surroundings blurred, or as it is.
+        frames: adds a picture of each, where its video is still there.
     """
     walks, ranking = _Walks(sequences, embeddings, matches.ranking.unit), matches.ranking
     first = first_hits(matches.hit_probe, matches.hit_rank, len(matches.subject))
@@ -254,16 +267,16 @@ def _once(rows: IntArray, probe: IntArray, nearest: IntArray) -> IntArray:
 class _Stills:
     """Pictures of people in their videos."""
 
-    def __init__(self, work: Work, manner: Literal["blurred", "plain"] | None) -> None:
-        self.work, self.manner = work, manner
+    def __init__(self, work: Work, wanted: Frames | None) -> None:
+        self.work, self.wanted = work, wanted
 
     def still(self, who: Item, frame: int) -> str:
         """Address of a picture of a person; empty where none is wanted or the video is not there any more."""
         path = self.work.pose2d(who.video)
-        if not self.manner or not path.exists():
+        if not self.wanted or not path.exists():
             return ""
         tracks = store.read_all(path, "pose2d", Track2D)
-        image = _frame(Path(str(store.attributes(path, "pose2d").get("video_path", ""))), frame)
+        image = _frame(Path(str(store.attributes(path, "pose2d").get("video_path", ""))), frame, self.wanted.bounds)
         own = tracks.get(f"{who.track:06d}")
         if image is None or own is None or not len(own.frame):
             return ""
@@ -272,7 +285,7 @@ class _Stills:
         size = box[2:] - box[:2]
         scale = HEIGHT / (1.1 * max(size[1], size[0] * HEIGHT / WIDTH, 1.0))
         part, shift = cut(image, (box[:2] + box[2:]) / 2, scale, WIDTH, HEIGHT)
-        if self.manner == "blurred":
+        if self.wanted.manner == "blurred":
             hidden = np.ones(part.shape[:2], dtype=np.uint8)
             edge = 0.05 * size[1] * np.array([-1, -1, 1, 1])
             _fill(hidden, box + edge, scale, shift, 0)  # people around may have heads that no track knows of
@@ -284,12 +297,12 @@ class _Stills:
         return _address(part)
 
 
-def _frame(source: Path, index: int) -> Image | None:
+def _frame(source: Path, index: int, bounds: Bounds) -> Image | None:
     """A frame of a video; None where it cannot be had any more."""
     if not source.is_file():
         return None
     try:
-        return next((f.image for f in frames(source, max_fps=float("inf"))[1] if f.index == index), None)
+        return next((f.image for f in frames(source, float("inf"), bounds)[1] if f.index == index), None)
     except ItemError:
         return None
 

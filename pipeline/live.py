@@ -16,7 +16,7 @@ from gaitreid.pose.detect import choose
 from gaitreid.pose.errors import ItemError
 from gaitreid.pose.estimate import Crop, Estimators
 from gaitreid.pose.extract import Person, Tracker, silhouettes_of, track_of
-from gaitreid.pose.video import Frame, frames
+from gaitreid.pose.video import Bounds, Frame, frames
 
 SPAN = 4.0  # seconds of a walk that a name is drawn from: about four cycles
 EVERY = 1.0  # seconds between two looks at who is who
@@ -46,11 +46,11 @@ def live(source: str, recogniser: Recogniser, naming: Naming, estimators: Estima
     Raises:
         ItemError: `unreadable`: there is no such camera or file, or nothing can be decoded.
     """
-    config = recogniser.config.extract
-    stream = _camera(int(source)) if source.isdigit() else _file(Path(source), config.max_fps)
+    config, bounds = recogniser.config.extract, recogniser.config.limits.bounds
+    stream = _camera(int(source)) if source.isdigit() else _file(Path(source), config.max_fps, bounds)
     detector = config.detector
     if detector == "auto":  # a camera that is watched live stands still
-        detector = "motion" if source.isdigit() else choose(Path(source))[0]
+        detector = "motion" if source.isdigit() else choose(Path(source), bounds)[0]
     first = estimators.take()
     nobody = np.zeros((Crop().height, Crop().width, 3), dtype=np.uint8)
     first(nobody)  # the first picture takes a second: not while the video plays
@@ -109,10 +109,10 @@ def _seen(person: Person, number: int, recogniser: Recogniser, width: int) -> Se
         return None
 
 
-def _file(path: Path, max_fps: float) -> Iterator[Frame]:
+def _file(path: Path, max_fps: float, bounds: Bounds) -> Iterator[Frame]:
     if not path.is_file():
         raise ItemError("unreadable", "no such file")
-    return frames(path, max_fps)[1]
+    return frames(path, max_fps, bounds)[1]
 
 
 def _camera(number: int) -> Iterator[Frame]:

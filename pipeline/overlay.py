@@ -12,24 +12,25 @@ from gaitreid.pipeline.identify import Identity
 from gaitreid.pipeline.picture import draw_bones
 from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.errors import ItemError
-from gaitreid.pose.video import Image, frames
+from gaitreid.pose.video import Bounds, Image, frames
 
 NAMED, STRANGER, INK = (90, 160, 60), (110, 110, 110), (255, 255, 255)  # BGR
 HOLD = 0.4  # seconds for which a track's last keypoints stay where it was not posed in a frame
 SMALLEST = 480  # height of the picture: smaller videos are enlarged, so that names can be read
 
 
-def overlay(path: Path, identities: Sequence[Identity]) -> Path:
+def overlay(path: Path, identities: Sequence[Identity], bounds: Bounds = Bounds()) -> Path:  # noqa: B008
     """Write the video that the identities are of, with boxes, skeletons and names drawn in.
 
     Args:
         path: .mp4 or .avi.
+        bounds: the largest video that is taken: those that it was named within.
 
     Raises:
         ItemError: `unreadable`: the video cannot be decoded any more, or `no-codec`: nothing can be written in this format.
     """
     video = identities[0].video
-    info, stream = frames(video)
+    info, stream = frames(video, bounds=bounds)
     scale = max(1, round(SMALLEST / info.height))
     size = (info.width * scale, info.height * scale)
     codec = cv2.VideoWriter.fourcc(*("mp4v" if path.suffix == ".mp4" else "MJPG"))

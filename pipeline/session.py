@@ -17,7 +17,7 @@ from gaitreid.pose.errors import EmptyError, UsageError
 
 if TYPE_CHECKING:
     from gaitreid.pipeline.clips import Recogniser
-    from gaitreid.pipeline.evidence import Frames
+    from gaitreid.pipeline.evidence import Frames, Manner
     from gaitreid.pipeline.gallery import Book
     from gaitreid.reid.search import Metric
 
@@ -316,7 +316,7 @@ class Session:
         protocol: str = "plain",
         training: int | None = None,
         as_published: bool = False,
-        frames: "Frames | None" = None,
+        frames: "Manner | None" = None,
         fused: Sequence[str] = (),
         by_metric: bool = False,
     ) -> Path:
@@ -356,6 +356,7 @@ class Session:
             self.console.say(f"match: silhouettes count, too ({', '.join(BESIDE)}); --name {NAME} goes by skeletons alone")
         if fused:
             embeddings = self._fused([embeddings, *(self.encode(other) for other in fused)], config.plain)
+        stills = self._frames(frames)
         if protocol in PROTOCOLS:
             return by_protocol(
                 self.work,
@@ -367,18 +368,23 @@ class Session:
                 training=TRAINING if training is None else training,
                 probe=probe,
                 gallery=gallery,
-                frames=frames,
+                frames=stills,
             )
-        return match(self.work, config, embeddings, probe, gallery, self.console, seed=self.config.seed, frames=frames)
+        return match(self.work, config, embeddings, probe, gallery, self.console, seed=self.config.seed, frames=stills)
 
     @_writes
     def report(
-        self, probe: str, gallery: str, *, protocol: str = "plain", name: str | None = None, frames: "Frames | None" = None
+        self, probe: str, gallery: str, *, protocol: str = "plain", name: str | None = None, frames: "Manner | None" = None
     ) -> Path:
         """The report of a comparison once more, by what the comparison was made by; arguments as of `match`."""
         from gaitreid.pipeline.match import again
 
-        return again(self.work, probe, gallery, self.console, protocol=protocol, name=name, frames=frames)
+        return again(self.work, probe, gallery, self.console, protocol=protocol, name=name, frames=self._frames(frames))
+
+    def _frames(self, manner: "Manner | None") -> "Frames | None":
+        from gaitreid.pipeline.evidence import Frames
+
+        return Frames(manner, self.config.limits.bounds) if manner else None
 
     def enrol(self, gallery: Path | None, person: str, videos: Sequence[Path], name: str | None, encoder: Path | None) -> Summary:
         """Videos of somebody into a gallery."""

@@ -13,6 +13,7 @@ from gaitreid.pipeline.live import lines, live
 from gaitreid.pipeline.overlay import overlay
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import EmptyError, ItemError, UsageError
+from gaitreid.pose.video import Bounds
 
 POLL = 1.0  # seconds between two looks into a folder; a file that did not change from one to the next is whole
 
@@ -50,7 +51,13 @@ def identify(
             for line in table(identities):
                 console.say(line)
             if overlays and identities:
-                _draw(folder / f"{clip.path.stem}-{clip.source[:6]}.mp4", identities, summary, console)
+                _draw(
+                    folder / f"{clip.path.stem}-{clip.source[:6]}.mp4",
+                    identities,
+                    recogniser.config.limits.bounds,
+                    summary,
+                    console,
+                )
         write(folder, found, naming, gallery)
     console.say(closing(found, naming, videos=count))
     if not found:
@@ -121,9 +128,9 @@ def _files(folder: Path, ours: Sequence[Path]) -> Iterator[tuple[Path, int, floa
             yield path, facts.st_size, facts.st_mtime
 
 
-def _draw(path: Path, identities: Sequence[Identity], summary: Summary, console: Console) -> None:
+def _draw(path: Path, identities: Sequence[Identity], bounds: Bounds, summary: Summary, console: Console) -> None:
     try:
-        console.say(f"identify: {overlay(path, identities)}")
+        console.say(f"identify: {overlay(path, identities, bounds)}")
     except ItemError as error:
         console.error(f"{path}: {error.reason}: {error}")
         summary.failed.append(Failure(str(path), error.reason, str(error)))

@@ -130,6 +130,8 @@ def test_a_gallery_names_people(known: Path) -> None:
         frames += 1
     assert frames > 20
     assert not original.read()[0]
+    with pytest.raises(SystemExit):  # the limits in force, not the usual ones, say what is drawn into
+        here("identify", "videos/001-cl-01-090.avi", "--overlay", "--jobs", 1, "--set", "limits.megapixels=0.001")
     with pytest.raises(UsageError, match="there is no model 'nowhere'"):
         here("gallery", "add", "p003", "videos/001-cl-01-090.avi", "--name", "nowhere")
 

@@ -11,11 +11,12 @@ import pytest
 from galleries import casia, embeddings, euclidean, rows
 
 from gaitreid.pipeline import store
-from gaitreid.pipeline.evidence import FRAMES, KIND, STILL, UNIT, Figure, Pair, evidence
+from gaitreid.pipeline.evidence import FRAMES, KIND, STILL, UNIT, Figure, Frames, Pair, evidence
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.skeleton import COCO17, H36M17, Skeleton
+from gaitreid.pose.video import Bounds
 from gaitreid.reid.match import Matches, rank
 from gaitreid.reid.records import Embeddings, Sequences
 
@@ -224,7 +225,11 @@ def picture(figure: Figure) -> FloatArray:
 
 
 def stills(work: Work, of: Embeddings, manner: Any) -> list[Figure]:
-    return [f for pair in evidence(work, of, matched(of), sequences(of), frames=manner) for f in pair.figures]
+    return [
+        f
+        for pair in evidence(work, of, matched(of), sequences(of), frames=Frames(manner, Bounds()) if manner else None)
+        for f in pair.figures
+    ]
 
 
 def sharp(part: FloatArray) -> float:
@@ -276,3 +281,10 @@ def test_stills_are_small_and_may_be_missing(of: Embeddings, tmp_path: Path) -> 
     (tmp_path / "walk.avi").unlink()
     assert {f.still for f in stills(work, of, "blurred")} == {""}
     assert {f.still for f in stills(NOWHERE, of, "blurred")} == {""}
+
+
+def test_stills_of_videos_within_the_bounds_in_force(of: Embeddings, tmp_path: Path) -> None:
+    work = film(tmp_path, of)
+    for pixels, there in ((320 * 240, True), (320 * 240 - 1, False)):
+        found = evidence(work, of, matched(of), sequences(of), frames=Frames("plain", Bounds(pixels=pixels)))
+        assert {bool(f.still) for pair in found for f in pair.figures} == {there}

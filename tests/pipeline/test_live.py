@@ -2,10 +2,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from gaitreid.pipeline import live as module
+from gaitreid.pipeline.limits import LimitsConfig
 from gaitreid.pipeline.live import SPAN, lines, live
 from gaitreid.pose.errors import ItemError
 from gaitreid.pose.estimate import Estimate, Estimators
@@ -37,7 +39,7 @@ class Made:
     """Stands for a Recogniser; keeps the tracks that it is shown."""
 
     def __init__(self) -> None:
-        self.config = type("Config", (), {"extract": ExtractConfig(detector="whole")})()
+        self.config = type("Config", (), {"extract": ExtractConfig(detector="whole"), "limits": LimitsConfig(hours=1.0)})()
         self.shown: list[Track2D] = []
 
     def vector(self, track: Track2D, masks: Silhouettes, width: float) -> tuple[Any, int]:
@@ -114,3 +116,15 @@ def test_no_file(tmp_path: Path) -> None:
     naming: Any = None
     with pytest.raises(ItemError):
         next(live(str(tmp_path / "none.avi"), recogniser, naming, standing()))
+
+
+def test_a_file_within_the_limits_in_force(tmp_path: Path) -> None:
+    path = tmp_path / "walk.avi"
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    video.write(np.zeros((48, 64, 3), np.uint8))
+    video.release()
+    recogniser: Any = Made()
+    recogniser.config.limits = LimitsConfig(megapixels=0.003)
+    naming: Any = None
+    with pytest.raises(ItemError, match=r"64x48 pixels, 0.003 megapixels are allowed"):
+        next(live(str(path), recogniser, naming, standing()))
