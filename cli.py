@@ -638,7 +638,7 @@ def status(
     common: Common,
     videos: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[VIDEOS...]", help="Files or folders (default: the videos that are known here)."),
+        typer.Argument(metavar="VIDEOS...", help="Files or folders (default: the videos that are known here)."),
     ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Hash all videos, in place of looking at sizes and times.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="As JSON, for programs, with all items.")] = False,
@@ -651,12 +651,13 @@ def status(
 def inspect(file: Annotated[Path, typer.Argument(help="An HDF5 file that gaitreid wrote.")]) -> None:
     """What is in a file: provenance, shapes, units."""
     from gaitreid.pipeline import store
+    from gaitreid.pipeline.console import printed
 
     found = store.describe(file)
     for name, value in found["attributes"].items():
-        print(f"{name}: {value}")
+        print(printed(f"{name}: {value}"))
     for name, facts in found["datasets"].items():
-        print(f"{name}  ({facts.get('dims', '')})  {facts['shape']}  {facts['dtype']}  {facts.get('unit', '')}")
+        print(printed(f"{name}  ({facts.get('dims', '')})  {facts['shape']}  {facts['dtype']}  {facts.get('unit', '')}"))
 
 
 @app.command(rich_help_panel="Look")
@@ -748,6 +749,7 @@ def share_the_cores() -> None:
 
 def main() -> None:
     """Entry point of `gaitreid`: errors become one line on stderr and an exit code (0, 1, 2 or 3; 130 when interrupted)."""
+    from gaitreid.pipeline.console import printed
     from gaitreid.pose.errors import GaitReidError, UsageError
 
     share_the_cores()
@@ -756,10 +758,10 @@ def main() -> None:
     try:
         app()
     except GaitReidError as error:
-        print(f"gaitreid: {error}", file=sys.stderr)
+        print(printed(f"gaitreid: {error}"), file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 3)
     except (OSError, MemoryError) as error:
-        print(f"gaitreid: {error or 'there is not enough memory'}", file=sys.stderr)
+        print(printed(f"gaitreid: {error or 'there is not enough memory'}"), file=sys.stderr)
         sys.exit(3)
     except SystemExit as end:
         if end.code == 130:  # typer's for Ctrl-C

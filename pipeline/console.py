@@ -1,6 +1,7 @@
 """What is seen while work goes on: lines and a progress bar for people, JSON lines for programs; and the log of the run."""
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,12 @@ from gaitreid.pipeline.logs import RunLog
 
 PLAIN_EVERY = 30.0  # seconds between progress lines where there is no terminal
 JSON_EVERY = 1.0  # between those for programs
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and line feeds
+
+
+def printed(text: str) -> str:
+    """A text as a terminal is to get it: what would command it (colours, titles, moves), as names of files may, is escaped."""
+    return CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 class Progress(Protocol):
@@ -89,7 +96,7 @@ class Console:
 
     def error(self, text: str) -> None:
         """A line about something that went wrong."""
-        print(text, file=sys.stderr, flush=True)
+        print(printed(text), file=sys.stderr, flush=True)
 
     def item(
         self, stage: str, item: str, state: str, reason: str = "", seconds: float = 0.0, size: int = 0, frames: int = 0
@@ -176,9 +183,10 @@ class Console:
 
     def _print(self, text: str) -> None:
         if self.as_json:
-            self._print_json("line", {"text": text})
+            return self._print_json("line", {"text": text})
+        text = printed(text)
         # A bar on the screen must be told of lines, or it overwrites them.
-        elif self._live:
+        if self._live:
             self._live[-1].console.print(text, markup=False, highlight=False, soft_wrap=True)  # type: ignore[attr-defined]
         else:
             print(text, flush=True)

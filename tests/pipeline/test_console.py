@@ -89,3 +89,17 @@ def test_quiet_says_nothing_and_still_notes(tmp_path: Path, capsys: pytest.Captu
         shown.say("nothing")
     assert capsys.readouterr().out == ""
     assert (tmp_path / "logs/run.jsonl").exists()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_names_do_not_command_the_terminal(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    name, shown = "a\x1b]0;title\x07\x9b2J\r é.avi", Console()
+    with shown.progress("extract", 2, "videos"):
+        shown.say(name)
+    shown.error(name)
+    out, error = capsys.readouterr()
+    assert r"a\x1b]0;title\x07\x9b2J\x0d é.avi" in out
+    assert error == "a\\x1b]0;title\\x07\\x9b2J\\x0d é.avi\n"
