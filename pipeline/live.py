@@ -117,6 +117,7 @@ def _file(path: Path, max_fps: float, bounds: Bounds) -> Iterator[Frame]:
 
 def _camera(number: int) -> Iterator[Frame]:
     """Frames as they come."""
+    cv2.utils.logging.setLogLevel(0)  # its complaints about cameras that are not there go to stderr
     capture = cv2.VideoCapture(number)
     if not capture.isOpened():
         raise ItemError("unreadable", f"there is no camera {number}")

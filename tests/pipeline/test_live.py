@@ -104,11 +104,13 @@ def test_lines_say_how_far_behind() -> None:
     assert list(lines(moment)) == ["    3.0 s  nobody to name (0.4 s behind, 5 of 90 frames left out)"]
 
 
-def test_no_camera() -> None:
+def test_no_camera(capfd: pytest.CaptureFixture[str]) -> None:
+    cv2.utils.logging.setLogLevel(3)  # as in a new process
     recogniser: Any = Made()
     naming: Any = None
     with pytest.raises(ItemError, match="camera 77"):
         next(live("77", recogniser, naming, standing()))
+    assert capfd.readouterr().err == ""
 
 
 def test_no_file(tmp_path: Path) -> None:
