@@ -223,6 +223,8 @@ def test_without_labels() -> None:
     assert "No figure is defined" in page.text
     assert "every track against every track" in page.text
     assert "The subject of 6 of 6 probe tracks is not known" in page.text
+    assert page.text.count("not known") == 1 + 6  # each may well have somebody to find
+    assert "none to find" not in page.text
     assert "None" not in page.text
     assert "nan" not in page.text
     assert not page.tags["svg"]
