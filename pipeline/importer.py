@@ -22,8 +22,9 @@ from gaitreid.pipeline.keypoints import SOURCES
 from gaitreid.pipeline.labels import Labels
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
-from gaitreid.pose.errors import EmptyError, FormatError, FullError, GaitReidError, UsageError
+from gaitreid.pose.errors import EmptyError, FormatError, FullError, GaitReidError, ItemError, UsageError
 from gaitreid.pose.formats import from_z_up, kgbd_sequence, ks20_frame, tracked_frame
+from gaitreid.pose.keypoint_files import natural
 from gaitreid.pose.records import Track3D
 from gaitreid.pose.skeleton import KINECT20, KINECT25, Skeleton
 
@@ -59,26 +60,44 @@ def bring_in(work: Work, format_: str, paths: list[Path], console: Console) -> S
     if not recordings:
         raise EmptyError(f"nothing of format {format_} in {', '.join(map(str, paths))}: {LAYOUTS[format_]}")
     summary, dropped, frames = Summary(), 0, 0
+    taken, people = set[str](), set[str]()
     with console.progress("import", len(recordings), "recordings") as progress:
         for count, recording in enumerate(recordings, 1):
             try:
+                _check_name(work.pose3d(recording.stem), format_, recording.stem in taken)
+                taken.add(recording.stem)
                 seen, whole = _write(work, format_, recording)
                 summary.done.append(recording.stem)
+                people.add(recording.labels.subject)
                 dropped, frames = dropped + seen - whole, frames + seen
                 console.item("import", recording.stem, "done", frames=seen)
             except FullError:
                 raise
             except (OSError, UnicodeDecodeError, GaitReidError) as error:
-                summary.failed.append(Failure(recording.stem, "unreadable", str(error)))
-                console.error(f"import: {recording.stem}: unreadable: {error}")
-                console.item("import", recording.stem, "failed", "unreadable")
+                reason = error.reason if isinstance(error, ItemError) else "unreadable"
+                summary.failed.append(Failure(recording.stem, reason, str(error)))
+                console.error(f"import: {recording.stem}: {reason}: {error}")
+                console.item("import", recording.stem, "failed", reason)
             progress(count)
     if not summary.done:
         raise EmptyError(f"import: none of {len(recordings)} recordings could be read")
-    people = len({r.labels.subject for r in recordings})
     share = f", {dropped} of {frames} frames left out (a joint was missing)" if dropped else ""
-    console.say(f"import: {len(summary.done)} recordings of {people} people ({format_}){share}")
+    console.say(f"import: {len(summary.done)} recordings of {len(people)} people ({format_}){share}")
     return summary
+
+
+def _check_name(path: Path, format_: str, taken: bool) -> None:
+    """Raises: ItemError: `name-taken`, the file is of another recording of this import, or of something else."""
+    if taken:
+        raise ItemError(
+            "name-taken", "another recording of this import is called the same: import one of them into another --work"
+        )
+    try:
+        other = store.attributes(path, "pose3d").get("imported", "a video") if path.exists() else format_
+    except FormatError:  # damaged
+        return
+    if other != format_:
+        raise ItemError("name-taken", f"{path} was made from {other}: use another --work")
 
 
 def _write(work: Work, format_: str, recording: Recording) -> tuple[int, int]:
@@ -86,7 +105,8 @@ def _write(work: Work, format_: str, recording: Recording) -> tuple[int, int]:
     xyz = recording.read()
     frame: IntArray = np.flatnonzero(whole_frames(xyz))
     if not len(frame):
-        raise FormatError("no frame has all joints")
+        far = np.isfinite(xyz).all(axis=(1, 2)).any()
+        raise FormatError(f"every frame is farther than {FARTHEST:g} m: are these metres?" if far else "no frame has all joints")
     track = Track3D(
         frame=frame,
         time=frame / RATES[format_],
@@ -125,8 +145,8 @@ def _ias(root: Path) -> Iterator[Recording]:
 
 
 def _of_frames(stem: str, labels: Labels, folder: Path) -> Recording:
-    """BIWI and IAS-Lab: one file a frame, in the order of their names."""
-    files = tuple(sorted(_regular(folder, "*skel.txt")))
+    """BIWI and IAS-Lab: one file a frame, in the order of the numbers in their names."""
+    files = tuple(sorted(_regular(folder, "*skel.txt"), key=lambda file: natural(str(file))))
     missing = np.full((len(KINECT20.joints), 3), np.nan, dtype=np.float32)
 
     def read() -> FloatArray:

@@ -31,13 +31,13 @@ def tracked_frame(text: str, where: str) -> FloatArray | None:
     """One frame of BIWI or IAS-Lab, a row a joint: person, x, y, z, depth x, depth y, tracking state, ...
 
     Returns:
-        (20, 3), or None where nobody or not every joint is tracked (inferred joints count as tracked).
+        (20, 3), or None where nobody is (the text may be empty) or a joint is not tracked (inferred joints count as tracked).
 
     Raises:
         FormatError: it is no such file.
     """
     rows = _numbers(text, where, TRACKING_STATE + 1)[: len(KINECT20.joints)]
-    if len(rows) and not rows[:, 0].any():
+    if not rows[:, 0].any():
         return None
     if len(rows) < len(KINECT20.joints):
         raise FormatError(f"{where}: {len(rows)} rows, expected one for each of {len(KINECT20.joints)} joints")
@@ -66,9 +66,11 @@ def ks20_frame(text: str, where: str) -> FloatArray | None:
     """One frame of KS20: 25 rows, the joint's name or number and then x, y, z.
 
     Returns:
-        (25, 3), or None where a joint is at the origin or not a number.
+        (25, 3), or None where nobody is (the text is empty), or a joint is at the origin or not a number.
     """
     rows = _numbers(re.sub(r"(?m)^[^\S\n]*[A-Za-z]\w*", "0", text), where, 4)[: len(KINECT25.joints)]
+    if not len(rows):
+        return None
     if len(rows) < len(KINECT25.joints):
         raise FormatError(f"{where}: {len(rows)} rows, expected one for each of {len(KINECT25.joints)} joints")
     return _whole(rows[:, 1:4])

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from commands import run
 from typer.testing import CliRunner
 
 from gaitreid import cli
@@ -49,14 +50,14 @@ def walk(subject: int, seed: int, frames: int = 40, skeleton: Skeleton = KINECT2
     return moved
 
 
-def write_frames(folder: Path, xyz: np.ndarray, failed: tuple[int, ...] = ()) -> None:
+def write_frames(folder: Path, xyz: np.ndarray, failed: tuple[int, ...] = (), name: str = "{:06d}skel.txt") -> None:
     folder.mkdir(parents=True)
     for k, frame in enumerate(xyz):
         rows = [
             f"1,{x:.4f},{y:.4f},{z:.4f},1,1,{0 if k in failed and j == 5 else 2},0,0,0,0,0,0,1"
             for j, (x, y, z) in enumerate(frame)
         ]
-        (folder / f"{k:06d}skel.txt").write_text("\n".join(rows))
+        (folder / name.format(k)).write_text("\n".join(rows))
 
 
 @pytest.fixture
@@ -101,6 +102,38 @@ def test_biwi_from_raw_files_to_names(work: Path, tmp_path: Path) -> None:
     assert "Other rows" in beside
     out = gaitreid("recognise", "--protocol", "biwi", "--as-published", "--set", "recognise.epochs=2", *RAW_SET, *SMALL_SET)
     assert "the epoch is chosen on the test set" in out
+
+
+def test_frames_are_in_the_order_of_their_numbers_and_an_empty_file_is_one_without_anybody(work: Path, tmp_path: Path) -> None:
+    write_frames(tmp_path / "BIWI/Training/000", walk(0, 0, 12), name="frame_{}_skel.txt")
+    (tmp_path / "BIWI/Training/000/frame_3_skel.txt").write_bytes(b"")
+    assert "1 of 12 frames left out" in gaitreid("import", "biwi", tmp_path / "BIWI")
+    track = store.read(work / "pose3d/000-training.h5", "pose3d", Track3D, "/tracks/000001")
+    assert track.frame.tolist() == [0, 1, 2, *range(4, 12)]
+    np.testing.assert_allclose(track.xyz, walk(0, 0, 12)[track.frame] * [-1, -1, 1], atol=1e-3)  # 9, 10, 11: not by text
+
+
+def test_no_recording_takes_the_file_of_another(work: Path, tmp_path: Path) -> None:
+    for root, frames in (("A", 12), ("B", 15)):
+        write_frames(tmp_path / root / "Training/000", walk(0, 0, frames))
+    result = run("import", "biwi", tmp_path / "A", tmp_path / "B", expect=1)
+    assert "000-training: name-taken: another recording of this import is called the same" in result.output
+    path = work / "pose3d/000-training.h5"
+    assert len(store.read(path, "pose3d", Track3D, "/tracks/000001").frame) == 12
+    gaitreid("import", "biwi", tmp_path / "B")  # the same data set once more
+    assert len(store.read(path, "pose3d", Track3D, "/tracks/000001").frame) == 15
+    before = path.read_bytes()
+    with pytest.raises(EmptyError, match="none of 1 recordings"):
+        gaitreid("import", "ias", tmp_path / "A")
+    assert path.read_bytes() == before
+    path.write_bytes(b"damaged")
+    gaitreid("import", "ias", tmp_path / "A")
+
+
+def test_other_units_than_metres_are_told_of(work: Path, tmp_path: Path) -> None:
+    write_frames(tmp_path / "mm/Training/000", 1000 * walk(0, 0, 12))
+    result = run("import", "biwi", tmp_path / "mm", expect=3)
+    assert "every frame is farther than 20 m: are these metres?" in result.output
 
 
 RAW_SET = ["--set", "split.length=6", "--set", "split.normalize=root", "--set", "split.fps=null", "--set", "split.trim=0"]

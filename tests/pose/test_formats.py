@@ -64,3 +64,9 @@ def test_a_frame_of_ks20():
     assert ks20_frame("\n".join([*lines[:24], "Joint24,0,0,0"]).replace(",extra", ""), "frame") is None
     with pytest.raises(FormatError, match="24 rows"):
         ks20_frame("\n".join(lines[:24]).replace(",extra", ""), "frame")
+
+
+@pytest.mark.parametrize("frame", [tracked_frame, ks20_frame])
+@pytest.mark.parametrize("text", ["", "\r\n"])
+def test_in_an_empty_file_of_a_frame_is_nobody(frame, text):
+    assert frame(text, "frame") is None
