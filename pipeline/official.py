@@ -21,7 +21,7 @@ from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import digest, replacing, sha256
 from gaitreid.pipeline.work import Work, provenance
 from gaitreid.pose.arrays import FloatArray
-from gaitreid.pose.errors import EmptyError, FormatError
+from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.skeleton import CASIA14, KINECT20, KINECT25
 from gaitreid.reid.records import Sequences
 from gaitreid.reid.select import select
@@ -37,9 +37,12 @@ def bring_in(work: Work, paths: list[Path], console: Console) -> Path:
     """Windows of the official layout to `sequences.h5`; conditions are train and test (or nm, bg, cl; IAS-A, IAS-B).
 
     Raises:
+        UsageError: tracks are in the work folder, of which the next stage would make other windows in the place of these.
         EmptyError: there is nothing of the kind.
         FormatError: lengths, joints or persons do not fit together.
     """
+    if work.stems("pose2d") or work.stems("pose3d"):
+        raise UsageError(f"import npy: {work.root} has tracks, and windows are made of these: use another --work")
     found = {file for path in paths for file in path.rglob("*source_x_*.npy") if SOURCE.match(file.name) and file.is_file()}
     files = sorted(found)
     if not files:
@@ -138,9 +141,10 @@ def _joined(own: FloatArray) -> Windows:
 
 def _row(file: Path, name: str, person: str) -> dict[str, Any]:
     parts = file.parts
-    condition = next(
-        (p for p in reversed(parts[:-1]) if p in {"nm", "bg", "cl"}), "test" if file.name.startswith("t_") else "train"
-    )
+    part = "test" if file.name.startswith("t_") else "train"
+    if parts[-2].endswith(f"_{part}_npy_data") and parts[-2] != f"{name}_{part}_npy_data":
+        part = name  # IAS-Lab's test sets share a folder: t_source_x_IAS-A_6.npy, t_source_x_IAS-B_6.npy
+    condition = next((p for p in reversed(parts[:-1]) if p in {"nm", "bg", "cl"}), part)
     view = next((p.removeprefix("view_") for p in parts if re.fullmatch(r"view_\d+", p)), "")
     video = f"{name}-{condition}-{view or 'all'}-{person}"
     labels = {"subject": person, "condition": condition, "number": "", "view": view}

@@ -347,6 +347,29 @@ def test_official_layout_out_and_in_again(work: Path, kinect: Path, tmp_path: Pa
     assert (tmp_path / "back/models/cage-plus/encoder.safetensors").exists()
 
 
+def test_the_two_test_sets_of_ias_in_the_official_layout_are_two_conditions(work: Path, tmp_path: Path) -> None:
+    for folder, file, name in (("train", "", "IAS"), ("test", "t_", "IAS-A"), ("test", "t_", "IAS-B")):
+        place = tmp_path / f"Datasets/IAS/6/IAS_{folder}_npy_data"
+        place.mkdir(parents=True, exist_ok=True)
+        for axis in "xyz":
+            np.save(place / f"{file}source_{axis}_{name}_6.npy", np.random.default_rng(0).normal(size=(12, 20)))
+        np.save(place / f"ids_{name}_6.npy", np.array({0: [0], 1: [1]}, dtype=object), allow_pickle=True)
+    gaitreid("import", "npy", "Datasets")
+    found = store.read(work / "sequences.h5", "sequences", Sequences, "/sequences")
+    assert list(zip(found.condition.tolist(), found.subject.tolist(), strict=True)) == [
+        (condition, subject) for condition in ("IAS-A", "IAS-B", "train") for subject in "01"
+    ]
+
+
+def test_windows_are_not_imported_beside_tracks_that_would_take_their_place(work: Path, kinect: Path) -> None:
+    gaitreid("import", "kinect", kinect)
+    gaitreid("export", "npy", "Datasets", *RAW_SET)
+    before = (work / "sequences.h5").read_bytes()
+    with pytest.raises(UsageError, match="has tracks, and windows are made of these: use another --work"):
+        gaitreid("import", "npy", "Datasets")
+    assert (work / "sequences.h5").read_bytes() == before
+
+
 class Evil:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (print, ("it ran",))
