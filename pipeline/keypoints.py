@@ -71,7 +71,7 @@ def bring_in(
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder")
-    sources = SOURCES[format_](paths)
+    sources = _told_apart(SOURCES[format_](paths))
     if not sources:
         raise EmptyError(f"nothing of format {format_} in {', '.join(map(str, paths))}: {LAYOUTS[format_]}")
     target = Target(work, config, labeller, format_, fps)
@@ -185,6 +185,31 @@ def _line(clip: Clip, found: Association) -> str:
     how = "numbered by the file" if found.named else "tracked here"
     plural = "track" if count == 1 else "tracks"
     return f"{count} {plural}, {found.frames_used} of {len(clip.frames)} frames{left_out} [{clip.skeleton.name}, {how}]"
+
+
+def _told_apart(sources: list[Source]) -> list[Source]:
+    """The sources, each of several of one name with as many folders before it as tell them apart: labels may stand in these."""
+    groups: dict[str, list[Source]] = {}
+    for source in sources:
+        groups.setdefault(file_name(source.name), []).append(source)
+    longer: dict[int, str] = {}
+    for group in groups.values():
+        folders = [_folders(source) for source in group]
+        for depth in range(1, max(map(len, folders)) + 1 if len(group) > 1 else 1):
+            names = ["-".join([*above[-depth:], source.name]) for above, source in zip(folders, group, strict=True)]
+            if len(set(names)) == len(names):
+                longer |= {id(source): name for source, name in zip(group, names, strict=True)}
+                break
+    return [replace(source, name=longer.get(id(source), source.name)) for source in sources]
+
+
+def _folders(source: Source) -> list[str]:
+    """The folders above a source, without those at the end that are its name or mean nothing."""
+    path = source.path.resolve()
+    folders = list((path if path.is_dir() else path.parent).parts[1:])
+    while folders and folders[-1] in (source.name, *MEANS_NOTHING):
+        folders.pop()
+    return folders
 
 
 def _stem(name: str, path: Path, taken: set[str]) -> str:

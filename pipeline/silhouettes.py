@@ -86,12 +86,12 @@ def bring_in(work: Work, paths: list[Path], labeller: Labeller, console: Console
 
 
 def _job(work: Work, folder: Path, labeller: Labeller) -> Job:
-    """The last three folders' names are who, in what condition and how often, and from where."""
+    """The last three folders' names are who, in what condition and how often (or but the number), and from where."""
     person, walk, view = (["", "", *folder.resolve().parts])[-3:]
     stem = file_name(f"{person}-{walk}-{view}")
     found = labeller(folder.with_name(f"{stem}.png"))
     if not any(found.as_dict().values()):
-        condition, _, number = walk.partition("-")
+        condition, _, number = ("", "", walk) if walk.isdigit() else walk.partition("-")  # OU-MVLP has numbers alone
         found = Labels(person, condition, number, view)
     return Job(stem, found, folder, work)
 
@@ -194,7 +194,7 @@ def hand_out(work: Work, target: Path, console: Console) -> Path:
 
 def _walk(target: Path, stem: str, labels: Labels, taken: set[Path]) -> Path:
     """The folder of one video, which no other of this export has."""
-    walk = f"{labels.condition or 'nm'}-{labels.number or '01'}"
+    walk = labels.number if labels.number and not labels.condition else f"{labels.condition or 'nm'}-{labels.number or '01'}"
     folder = target / (file_name(labels.subject) or stem) / file_name(walk) / (file_name(labels.view) or "000")
     if folder in taken:
         folder = folder.with_name(f"{folder.name}-{stem}")

@@ -232,7 +232,23 @@ def test_a_file_of_another_origin_is_not_overwritten(work: Path, tmp_path: Path)
     (work / "pose2d/x.h5").write_bytes(b"damaged")
     gaitreid("import", "openpose", "two")
     gaitreid("import", "openpose", "one", "two", "--work", "both")  # two of one name in one import
-    assert [p.stem for p in sorted(Path("both/pose2d").glob("*.h5"))] == ["two-x", "x"]
+    assert [p.stem for p in sorted(Path("both/pose2d").glob("*.h5"))] == ["one-x", "two-x"]
+
+
+def test_folders_tell_videos_of_one_name_apart(work: Path, tmp_path: Path) -> None:
+    for subject in ("00001", "00002"):  # as OU-MVLP's poses are
+        openpose_folder(tmp_path / f"OU/{subject}/000_00", 40, joints=18)
+        for file in (tmp_path / f"OU/{subject}/000_00").iterdir():
+            file.rename(file.with_name(f"{int(file.name.split('_')[2]):04d}_keypoints.json"))
+    gaitreid("import", "openpose", "OU", "--pattern", r"^(?P<subject>\d{5})-(?P<view>\d{3})_(?P<number>\d\d)$")
+    facts = [store.attributes(path, "pose2d") for path in sorted((work / "pose2d").glob("*.h5"))]
+    assert [(f["subject"], f["view"], f["number"]) for f in facts] == [("00001", "000", "00"), ("00002", "000", "00")]
+    for camera in ("left", "right"):
+        for file in (tmp_path / "OU/00001/000_00").iterdir():
+            (tmp_path / camera).mkdir(exist_ok=True)
+            (tmp_path / camera / f"walk_{file.name}").write_bytes(file.read_bytes())
+    gaitreid("import", "openpose", "left", "right")
+    assert {p.stem for p in (work / "pose2d").iterdir()} >= {"left-walk", "right-walk"}
 
 
 def test_alphapose_file_a_frame(work: Path, tmp_path: Path) -> None:
@@ -403,6 +419,16 @@ def test_only_the_one_who_bears_the_label_goes_out_under_it(work: Path) -> None:
     gaitreid("export", "silhouettes", "out")
     found = sorted(str(path.parent.relative_to("out")) for path in Path("out").rglob("*-000010.png"))
     assert found == ["Ann/nm-01/090-track1", "walk/nm-01/090-track2"]
+
+
+def test_silhouettes_of_ou_mvlp_have_numbers_alone(work: Path, tmp_path: Path) -> None:
+    (tmp_path / "OU/00002/01/090").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "OU/00002/01/090/0001.png"), blob(1))
+    gaitreid("import", "silhouettes", "OU", "--jobs", 1)
+    facts = store.attributes(work / "silhouettes/00002-01-090.h5", "silhouettes")
+    assert (facts["subject"], facts["condition"], facts["number"], facts["view"]) == ("00002", "", "01", "090")
+    gaitreid("export", "silhouettes", "out")
+    assert [path.parent for path in Path("out").rglob("*.png")] == [Path("out/00002/01/090")]
 
 
 def test_silhouettes_that_fail_are_named(work: Path, tmp_path: Path) -> None:
