@@ -285,8 +285,9 @@ def match(
     known = ("plain", "cve", "cme", *PROTOCOLS)
     if protocol not in known:
         raise typer.BadParameter(f"{protocol!r}: there are {', '.join(known)}", param_hint="--protocol")
-    given = {"match.metric": metric, "match.exclude": exclude, "match.unit": unit, "match.top": top, "encode.form": form}
-    session = _session(common, {**given, "match.rerank": rerank})
+    given = {"match.metric": metric, "match.exclude": exclude, "match.unit": unit, "match.top": top, "match.rerank": rerank}
+    given |= {"encode.form": form}
+    session = _session(common, given)
     if dry_run:
         session.plan("match", name=name, encoder=encoder)
         return
@@ -300,7 +301,7 @@ def match(
         as_published=as_published,
         frames=_frames(frames, faces),
         fused=fuse or [],
-        by_metric=metric is not None,
+        asked=[f"--{setting.split('.')[1]}" for setting, value in given.items() if value is not None],
     )
     _end()
 

@@ -243,11 +243,17 @@ LEAK = (
 )
 
 
-def cme(session: "Session", name: str | None, *, as_published: bool) -> Path:
+def cme(
+    session: "Session", name: str | None, probe: str, gallery: str, *, as_published: bool, frames: Frames | None = None
+) -> Path:
     """Condition-based matching (CAGE, section 4.1): half of the people train the encoder.
 
     The others are matched, window by window: frames concatenated, compared by Euclidean distance as they are. A probe is not
     compared with its own recording; as published only not with itself, so that windows that overlap it win.
+
+    Args:
+        probe, gallery: both are this pair, be it the paper's or not; one is the paper's pairs with it; none is all of these.
+        frames: whether the report has stills of the videos, and whether heads in them are blurred.
 
     Returns:
         The path of the last report.
@@ -255,6 +261,7 @@ def cme(session: "Session", name: str | None, *, as_published: bool) -> Path:
     config, work = session.to_train(name or session.config.train.model), session.work
     session.split()
     sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
+    pairs = _pairs(sequences, probe, gallery)
     learnt, tested = halves(sequences, config.seed)
     selected = replace(config.train, select=f"subject={'|'.join(learnt)}")
     encoding = replace(config.encode, form="sc", whiten=0.0)
@@ -264,22 +271,34 @@ def cme(session: "Session", name: str | None, *, as_published: bool) -> Path:
     model = f"{name or config.train.model}-cme"
     other.train(model)
     embeddings = other.encode(model)
-    pairs = [pair for pair in CME if set(pair) <= set(sequences.condition.tolist())]
-    if not pairs:
-        raise UsageError(
-            f"cme compares the conditions nm, bg and cl; there are {', '.join(sorted(set(sequences.condition.tolist())))}"
-        )
     report, lines = Path(), []
     for probe, gallery in pairs:
         among, notes = f"subject={'|'.join(tested)}", [LEAK] if as_published and probe == gallery else []
         report = match(
             work, matching, embeddings, probe, gallery, session.console,
-            seed=config.seed, protocol="cme", among=among, notes=notes,
+            seed=config.seed, protocol="cme", among=among, notes=notes, frames=frames,
         )  # fmt: skip
         rank1 = json.loads((report.parent / "metrics.json").read_text(encoding="utf-8"))["rank1"]
         lines.append(f"{probe}-{gallery} {rank1:.1%}" if rank1 is not None else f"{probe}-{gallery} -")
     session.console.say(f"cme: Rank-1, probe-gallery, {len(tested)} people: {', '.join(lines)}")
     return report
+
+
+def _pairs(sequences: Sequences, probe: str, gallery: str) -> list[tuple[str, str]]:
+    """The pairs of `cme` that are asked for and there; arguments as there."""
+    if probe and gallery:
+        select(sequences, probe)
+        select(sequences, gallery)
+        return [(probe, gallery)]
+    there = sorted(set(sequences.condition.tolist()))
+    pairs = [pair for pair in CME if set(pair) <= set(there) and probe in ("", pair[0]) and gallery in ("", pair[1])]
+    if not pairs:
+        asked = "".join(f", --{side} {value}" for side, value in (("probe", probe), ("gallery", gallery)) if value)
+        raise UsageError(
+            f"cme compares the conditions {', '.join('-'.join(pair) for pair in CME)}; there are {', '.join(there)}{asked}: "
+            "--probe and --gallery together name any other pair"
+        )
+    return pairs
 
 
 def _line(metrics: dict[str, object]) -> str:
@@ -335,9 +354,9 @@ def _command(metrics: dict[str, Any], models: Sequence[str], config: MatchConfig
     """What to type to make a comparison once more."""
     protocol, usual = metrics["protocol"], MatchConfig()
     if protocol == "cme":  # it goes by settings of its own
-        return f"`gaitreid match --protocol cme --name {shlex.quote(models[0].removesuffix('-cme'))}" + (
-            " --as-published`" if config.exclude == "same-window" else "`"
-        )
+        sides = shlex.join(["--probe", metrics["probe"], "--gallery", metrics["gallery"]])
+        published = " --as-published" * (config.exclude == "same-window")
+        return f"`gaitreid match --protocol cme {sides} --name {shlex.quote(models[0].removesuffix('-cme'))}{published}`"
     options = [
         ("protocol", protocol, "plain"),
         ("probe", "FILE" if protocol == "gait3d" else metrics["probe"], "all"),

@@ -5,7 +5,7 @@ The rules are those of OpenGait's evaluation, GREW's server and the papers; `doc
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,15 @@ def searches(protocol: str, tracks: Tracks, training: int, probe: str, gallery: 
 
     Args:
         training: people of CASIA-B, from the first, that are not tested (lt, cross-view).
-        probe: condition to keep of lt and cross-view, a list of probes for gait3d; empty is everything.
-        gallery: the protocol's own, where one is asked for; empty is whatever it has.
+        probe, gallery: those of the protocol to keep, such as the condition of lt's probes; empty is everything. Of gait3d
+            `probe` is a list of probes.
 
     Raises:
         UsageError: the protocol does not exist, or the tracks lack what it goes by.
     """
-    found = [search for search in PROTOCOLS[protocol](tracks, training, probe) if gallery in ("", search.gallery)]
+    kept = "" if protocol == "gait3d" else probe
+    made = PROTOCOLS[protocol](tracks, training, probe)
+    found = [search for search in made if kept in ("", search.probe) and gallery in ("", search.gallery)]
     if not found:
         asked = f" of {probe}" * bool(probe) + f" for the gallery {gallery}" * bool(gallery)
         raise UsageError(f"--protocol {protocol}: no probe is there{asked}; {_labels(tracks)}")
@@ -136,7 +138,7 @@ def _lt(tracks: Tracks, training: int, probe: str) -> Iterator[Search]:
     gallery = tested & (tracks.condition == "nm") & (number >= 1) & (number <= 4)
     for name, low, high in (("nm", 5, 6), ("bg", 1, 2), ("cl", 1, 2)):
         rows = tested & (tracks.condition == name) & (number >= low) & (number <= high)
-        if rows.any() and probe in ("", name):
+        if rows.any():
             holes = _holes(tracks, rows, high - low + 1) + _holes(tracks, gallery, 4)
             yield Search(name, "nm", np.flatnonzero(rows), np.flatnonzero(gallery), views="others", holes=holes, notes=notes)
 
@@ -148,7 +150,7 @@ def _cross_view(tracks: Tracks, training: int, probe: str) -> Iterator[Search]:
     gallery = tested & (number == 2)
     for name in ("nm", "bg", "cl"):
         rows = tested & (tracks.condition == name) & (number == 1)
-        if rows.any() and probe in ("", name):
+        if rows.any():
             holes = _holes(tracks, rows, 1) + _holes(tracks, gallery, 3)
             yield Search(
                 name, "all", np.flatnonzero(rows), np.flatnonzero(gallery),
@@ -200,6 +202,33 @@ PROTOCOLS: dict[str, Callable[[Tracks, int, str], Iterator[Search]]] = {
     "gait3d": _gait3d,
     "grew": _grew,
 }
+
+# Options of `match` that not every protocol takes, and those that do.
+_ALL = ("plain", *PROTOCOLS)
+TAKERS: dict[str, tuple[str, ...]] = {
+    "--probe": (*_ALL, "cme"),
+    "--gallery": (*_ALL, "cme"),
+    "--encoder": _ALL,
+    "--training": TRAINED,
+    "--as-published": ("cme", "cve"),
+    "--metric": _ALL,
+    "--exclude": ("plain",),
+    "--unit": tuple(protocol for protocol in _ALL if protocol != "grew"),
+    "--top": (*_ALL, "cme"),
+    "--form": _ALL,
+    "--rerank": (*_ALL, "cme"),
+    "--fuse": _ALL,
+    "--frames": (*_ALL, "cme"),
+}
+
+
+def check_options(protocol: str, options: Iterable[str]) -> None:
+    """Raises: UsageError: the protocol has no use for one of these options of `match`."""
+    for option in options:
+        takers = TAKERS[option]
+        if protocol not in takers:
+            names = " and ".join(filter(None, (", ".join(takers[:-1]), takers[-1])))
+            raise UsageError(f"{option} is for --protocol {names}, {protocol} has no use for it: leave it away")
 
 
 def _tested(tracks: Tracks, training: int) -> tuple[BoolArray, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """The stages in order: each command first brings what is before it up to date."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -318,41 +318,46 @@ class Session:
         as_published: bool = False,
         frames: "Manner | None" = None,
         fused: Sequence[str] = (),
-        by_metric: bool = False,
+        asked: Collection[str] = (),
     ) -> Path:
         """Vectors to rankings and a report; the path of the (last) report.
 
         Args:
+            probe, gallery: selectors; with a protocol those of its searches that are meant.
             training: people of CASIA-B who are not tested by lt and cross-view, from the first.
             as_published: of cme and cve: as the released code does it.
             frames: whether the report has stills of the videos, and whether heads in them are blurred.
             fused: other models whose distances are fused in.
-            by_metric: whether `match.metric` was asked for, be it the default one.
+            asked: options that were given for settings of `match` and `encode`, be it the default ones, such as `--metric`.
 
         Raises:
             UsageError: the protocol has no use for one of these.
         """
         from gaitreid.pipeline.match import by_protocol, cme, match
-        from gaitreid.pipeline.searches import PROTOCOLS, TRAINED, TRAINING
+        from gaitreid.pipeline.searches import PROTOCOLS, TRAINING, check_options
         from gaitreid.pipeline.shipped import BESIDE, METRIC, NAME
         from gaitreid.reid.config import MatchConfig
 
-        if as_published and protocol not in {"cme", "cve"}:
-            raise UsageError(f"--as-published is for --protocol cme and cve, {protocol} has no use for it: leave it away")
-        if training is not None and protocol not in TRAINED:
-            raise UsageError(f"--training is for --protocol {' and '.join(TRAINED)}, {protocol} has no use for it: leave it away")
-        if protocol in {"cme", "cve"} and encoder:
-            raise UsageError(f"--protocol {protocol} trains its own encoder: leave --encoder away")
+        given = {
+            "--probe": probe,
+            "--gallery": gallery,
+            "--encoder": encoder,
+            "--training": training is not None,
+            "--as-published": as_published,
+            "--fuse": fused,
+            "--frames": frames,
+        }
+        check_options(protocol, [*(option for option, value in given.items() if value), *asked])
         if protocol in {"cme", "cve"} and self._of_walks(name, encoder):
             raise UsageError(f"--protocol {protocol} takes windows, and this model takes whole walks: take lt or cross-view")
         if protocol == "cme":
-            return cme(self, name, as_published=as_published)
+            return cme(self, name, probe, gallery, as_published=as_published, frames=frames)
         if protocol == "cve":
             return self.recognise(name, protocol="cve", as_published=as_published)
         embeddings, config = self.encode(name, encoder), self.config.match
         if not fused and name is None and config.unit == "track" and self._has_silhouettes(embeddings):
-            asked = by_metric or config.metric != MatchConfig().metric
-            fused, config = BESIDE, config if asked else replace(config, metric=METRIC)
+            chosen = "--metric" in asked or config.metric != MatchConfig().metric
+            fused, config = BESIDE, config if chosen else replace(config, metric=METRIC)
             self.console.say(f"match: silhouettes count, too ({', '.join(BESIDE)}); --name {NAME} goes by skeletons alone")
         if fused:
             embeddings = self._fused([embeddings, *(self.encode(other) for other in fused)], config.plain)

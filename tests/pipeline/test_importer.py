@@ -309,6 +309,14 @@ def test_kinect_archive_matching_by_condition_and_transfer(work: Path, kinect: P
     assert leaky["exclude"] == "same-window"
     assert leaky["rank1"] >= honest["rank1"]
     assert "as published" in out
+    before = (work / "matches/cme-nm-nm/metrics.json").read_bytes()
+    pair = ["--probe", "nm", "--gallery", "cl", "--frames"]  # none of the paper's
+    assert "people: nm-cl " in gaitreid("match", "--protocol", "cme", *pair, *RAW_SET, *SMALL_SET)
+    assert (work / "matches/cme-nm-nm/metrics.json").read_bytes() == before
+    with pytest.raises(UsageError, match="no track has condition 'x'"):
+        gaitreid("match", "--protocol", "cme", "--probe", "nm", "--gallery", "x", *RAW_SET, *SMALL_SET)
+    with pytest.raises(UsageError, match="cl-nm, bg-nm; there are cl, nm, --probe bg: --probe and --gallery together"):
+        gaitreid("match", "--protocol", "cme", "--probe", "bg", *RAW_SET, *SMALL_SET)
     # The encoder of these 25 joints takes windows of a data set that has 20 of them: tips of hands and thumbs are built.
     write_frames(tmp_path / "IAS/Training/P0", walk(0, 0))
     gaitreid("import", "ias", tmp_path / "IAS", "--work", "other")

@@ -126,8 +126,12 @@ def test_a_report_that_cannot_be_made_again_is_left(spoil: Any, reason: str, tmp
     ("protocol", "config", "command"),
     [
         ("lt", euclidean(), "`gaitreid match --protocol lt --probe cl --gallery nm --name cage-cme --metric euclidean`, with"),
-        ("cme", WINDOWS, "`gaitreid match --protocol cme --name cage`"),
-        ("cme", euclidean(exclude="same-window"), "`gaitreid match --protocol cme --name cage --as-published`"),
+        ("cme", WINDOWS, "`gaitreid match --protocol cme --probe nm --gallery cl --name cage`"),
+        (
+            "cme",
+            euclidean(exclude="same-window"),
+            "`gaitreid match --protocol cme --probe nm --gallery cl --name cage --as-published`",
+        ),
     ],
 )
 def test_the_command_to_give_is_that_of_the_protocol(protocol: str, config: MatchConfig, command: str, tmp_path: Path) -> None:
@@ -158,6 +162,12 @@ def test_a_report_of_what_is_not_there(tmp_path: Path) -> None:
         ("lt", "--as-published", "cme and cve"),
         ("plain", "--training=24", "lt and cross-view"),
         ("cme", "--training=0", "lt and cross-view"),
+        ("cme", "--fuse=gei", "plain, lt, cross-view, ou-mvlp, gait3d and grew"),
+        ("cme", "--metric=cosine", "plain, lt, cross-view, ou-mvlp, gait3d and grew"),
+        ("cve", "--probe=nm", "plain, lt, cross-view, ou-mvlp, gait3d, grew and cme"),
+        ("cve", "--frames", "plain, lt, cross-view, ou-mvlp, gait3d, grew and cme"),
+        ("lt", "--exclude=same-recording", "plain"),
+        ("grew", "--unit=window", "plain, lt, cross-view, ou-mvlp and gait3d"),
     ],
 )
 def test_options_that_a_protocol_has_no_use_for(protocol: str, option: str, takers: str, tmp_path: Path) -> None:
@@ -167,7 +177,12 @@ def test_options_that_a_protocol_has_no_use_for(protocol: str, option: str, take
 
 
 @pytest.mark.parametrize(
-    ("protocol", "option"), [("cme", "--as-published"), ("lt", "--training=24"), ("cross-view", "--training=0")]
+    ("protocol", "option"),
+    [
+        *(("cme", option) for option in ("--as-published", "--probe=nm", "--gallery=cl", "--frames", "--top=3")),
+        ("lt", "--training=24"),
+        ("cross-view", "--training=0"),
+    ],
 )
 def test_options_that_a_protocol_takes(protocol: str, option: str, tmp_path: Path) -> None:
     said = str(run("match", "--work", tmp_path, "--protocol", protocol, option, expect=3).exception)
