@@ -63,9 +63,13 @@ def recognise(
     (transfer), it is used as it is (and trained on the training selector where there is none).
 
     Raises:
-        UsageError: no training and test set is named, or they share windows.
+        UsageError: no training and test set is named, or both a protocol and one of them, or they share windows.
         EmptyError: nobody of the training set is in the test set.
     """
+    if protocol and (train_on or test_on):
+        raise UsageError(
+            f"recognise: --protocol {protocol} says what is learnt from and tested on: leave --train and --test away"
+        )
     sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
     if protocol:
         parts = folds(protocol, sequences, config.recognise, config.seed)

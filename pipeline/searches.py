@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from gaitreid.pipeline.bounds import read_text
 from gaitreid.pipeline.files import replacing
 from gaitreid.pose.arrays import BoolArray, IntArray, TextArray
-from gaitreid.pose.errors import EmptyError, UsageError
+from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.reid.compare import ranking_tracks
 from gaitreid.reid.config import Exclude
 from gaitreid.reid.match import Matches
@@ -63,7 +64,8 @@ def searches(protocol: str, tracks: Tracks, training: int, probe: str, gallery: 
     """
     kept = "" if protocol == "gait3d" else probe
     made = PROTOCOLS[protocol](tracks, training, probe)
-    found = [search for search in made if kept in ("", search.probe) and gallery in ("", search.gallery)]
+    named = [search for search in made if kept in ("", search.probe) and gallery in ("", search.gallery)]
+    found = [search for search in named if len(search.probes)]
     if not found:
         asked = f" of {probe}" * bool(probe) + f" for the gallery {gallery}" * bool(gallery)
         raise UsageError(f"--protocol {protocol}: no probe is there{asked}; {_labels(tracks)}")
@@ -255,12 +257,12 @@ def _holes(tracks: Tracks, rows: BoolArray, sequences: int) -> int:
 def _probe_list(path: Path) -> tuple[set[str], set[str]]:
     """Names of probes, and test subjects where the list says them, from OpenGait's JSON or a line each."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         if path.suffix != ".json":
             return {line.strip() for line in text.splitlines() if line.strip()}, set()
         facts = json.loads(text)
         return {str(name) for name in facts["PROBE_SET"]}, {str(name) for name in facts.get("TEST_SET", [])}
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+    except (FormatError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"--probe {path}: is no list of probes ({error})") from error
 
 

@@ -45,12 +45,13 @@ def _having(tracks: Tracks, part: str, selector: str) -> BoolArray:
         hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(KEYS)}"
         raise UsageError(f"selector '{selector}': unknown key '{key}': {hint}")
     column: TextArray = getattr(tracks, key).astype(np.str_)
-    present = np.unique(column)
-    wanted = [v for v in present if _canonical(v) in {_canonical(w) for w in values.split("|")}]
+    present, place = np.unique(column, return_inverse=True)
+    forms = [_canonical(value) for value in present]
+    wanted, known = {_canonical(value) for value in values.split("|")}, set(forms)
     for value in values.split("|"):
-        if _canonical(value) not in {_canonical(v) for v in present}:
+        if _canonical(value) not in known:
             raise UsageError(f"selector '{selector}': no track has {key} '{value.strip()}'; there are {_listed(present)}")
-    return np.isin(column, wanted)
+    return np.array([form in wanted for form in forms], dtype=np.bool_)[place]
 
 
 def _canonical(value: str) -> str:

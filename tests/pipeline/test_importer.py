@@ -187,6 +187,8 @@ def test_the_epoch_is_chosen_on_recordings_held_out_of_the_training_set(work: Pa
         gaitreid("recognise", "--train", "subject=01,nm", "--test", "cl", *RAW_SET, *SMALL_SET)
     with pytest.raises(EmptyError, match="nobody has two recordings"):
         gaitreid("recognise", "--select", "val", "--train", "number=01", "--test", "number=03", *RAW_SET, *SMALL_SET)
+    with pytest.raises(UsageError, match="--protocol kgbd says what is learnt from and tested on"):
+        gaitreid("recognise", "--protocol", "kgbd", "--test", "cl", *RAW_SET, *SMALL_SET)
     with pytest.raises(UsageError, match="share windows"):
         gaitreid("recognise", "--train", "number=01|02", "--test", "number=02", *RAW_SET, *SMALL_SET)
 

@@ -208,7 +208,8 @@ def test_gait3d(tmp_path: Path, json_list: bool) -> None:
     of = embeddings(walks, np.array([[float(int(w[0]))] for w in walks]))
     listed = ["0000-camid0-seq0", "0001-camid1-seq1", "0009-camid1-seq1"]
     path = tmp_path / ("Gait3D.json" if json_list else "probes.txt")
-    path.write_text(json.dumps({"PROBE_SET": listed, "TEST_SET": ["0000", "0001"]}) if json_list else "\n".join(listed))
+    text = json.dumps({"PROBE_SET": listed, "TEST_SET": ["0000", "0001"]}) if json_list else "\r\n".join(listed)
+    path.write_text(text, encoding="utf-8-sig")  # as editors on Windows save it
     [(search, matches, found)] = searched(of, "gait3d", probe=str(path))
     assert search.probes.tolist() == [0, 4]
     assert len(search.items) == (4 if json_list else 7)
@@ -216,6 +217,9 @@ def test_gait3d(tmp_path: Path, json_list: bool) -> None:
     assert (matches.hit_rank[:2] == [1, 2]).all()
     with pytest.raises(UsageError, match="list of probes"):
         searches("gait3d", of, 74, str(tmp_path / "nothing.json"), "")
+    (tmp_path / "other.txt").write_text("0009-camid1-seq1\n")
+    with pytest.raises(UsageError, match="gait3d: no probe is there of "):
+        searches("gait3d", of, 74, str(tmp_path / "other.txt"), "")
     with pytest.raises(UsageError, match="--probe FILE"):
         searches("gait3d", of, 74, "", "")
 
