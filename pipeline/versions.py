@@ -9,7 +9,7 @@ CODE = {
     "pose2d": 2,
     "silhouettes": 2,
     "pose3d": 2,
-    "sequences": 2,
+    "sequences": 3,
     "walks": 3,
     "model": 2,  # everything that is trained
     "embeddings": 2,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from gaitreid.pose.arrays import FloatArray, IntArray
+from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
 from gaitreid.pose.errors import UsageError
 from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import TrainConfig
@@ -43,7 +43,7 @@ class Windows:
         self.start = torch.as_tensor(start, device=device)
         self.track = torch.as_tensor(window_track, device=device)
         self.subject = torch.as_tensor(np.full(len(start), -1) if subject is None else subject, device=device)
-        stretch, step = stretches(start, window_track)
+        stretch, step = stretches(start, window_track, np.asarray(np.isfinite(frames).all(axis=(1, 2))))
         # Neighbours in time are 1 apart, windows of different stretches farther than any interval.
         self.number = torch.as_tensor(np.arange(len(start)) + stretch * len(start), device=device)
         later, last = start + ahead, np.searchsorted(stretch, stretch, side="right") - 1
@@ -69,15 +69,20 @@ class Windows:
         )
 
 
-def stretches(start: IntArray, window_track: IntArray) -> tuple[IntArray, int]:
+def stretches(start: IntArray, window_track: IntArray, whole: BoolArray) -> tuple[IntArray, int]:
     """Windows of a track that follow one another without a gap: the number of each window's stretch, (N,), and their step.
 
-    Within a stretch windows begin so many rows apart as they were cut, the least that there is within a track. After a gap the
-    next one begins farther on, since it shares no row with the last; only windows that do not overlap can hide one.
+    Within a stretch windows begin so many rows apart as they were cut, the least that there is without a gap. A gap is a row that
+    is not whole, or windows that begin farther apart: imported ones have no rows between them, and where they do not overlap
+    nothing tells.
+
+    Args:
+        whole: of each row, whether all joints are there (F,).
     """
-    apart, same = np.diff(start), np.diff(window_track) == 0
-    step = int(apart[same].min()) if same.any() else 0
-    return np.concatenate([[0], np.cumsum(~same | (apart != step))]), step
+    lost = np.concatenate([[0], np.cumsum(~whole)])
+    apart, together = np.diff(start), (np.diff(window_track) == 0) & (np.diff(lost[start]) == 0)
+    step = int(apart[together].min()) if together.any() else 0
+    return np.concatenate([[0], np.cumsum(~together | (apart != step))]), step
 
 
 def train(

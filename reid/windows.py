@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
+from gaitreid.pose.arrays import FloatArray, IntArray
 from gaitreid.pose.clean import runs
 from gaitreid.pose.errors import ItemError, UsageError
 from gaitreid.pose.geometry import Normalization, normalize
@@ -66,11 +65,11 @@ def split_track(track: Track3D, config: SplitConfig) -> Windows:
     """
     if len(track.time) > 1 and (rate := 1 / np.median(np.diff(track.time))) < MIN_RATE:  # gaps are cut out below
         raise ItemError("rate-too-low", f"{rate:.1f} frames a second, expected {MIN_RATE:g} or more")
-    xyz, time, frame = resample(track, config) if config.fps else (track.xyz, track.time, track.frame)
+    xyz, time, frame = resample(track, config) if config.fps else parted(track, config.max_gap)
     trim = min(config.trim, len(xyz) // 10)  # of short tracks every frame counts
     whole = np.asarray(np.isfinite(xyz).all(axis=(1, 2)))
     whole[:trim] = whole[len(whole) - trim :] = False
-    starts = [s for a, b in _stretches(whole, time, config) for s in range(a, b - config.length + 1, config.stride)]
+    starts = [s for a, b in runs(whole) for s in range(a, b - config.length + 1, config.stride)]
     if not starts:
         if len(xyz) - 2 * trim < config.length:
             raise ItemError("too-short", f"{len(xyz)} frames, windows take {config.length}")
@@ -78,11 +77,15 @@ def split_track(track: Track3D, config: SplitConfig) -> Windows:
     return Windows(normalize(xyz, track.skeleton, config.normalize, time), frame, np.array(starts))
 
 
-def _stretches(whole: BoolArray, time: FloatArray, config: SplitConfig) -> list[tuple[int, int]]:
-    """First and last+1 of every run of whole frames without a gap in time."""
-    late = np.flatnonzero(np.diff(time) > config.max_gap) + 1
-    edges = [0, *late.tolist(), len(whole)]
-    return [(a + first, a + last) for a, b in pairwise(edges) for first, last in runs(whole[a:b])]
+def parted(track: Track3D, max_gap: float) -> tuple[FloatArray, FloatArray, IntArray]:
+    """A track at its own rate: as `resample`, with a frame of NaN wherever two lie farther apart than `max_gap` seconds."""
+    late = np.flatnonzero(np.diff(track.time) > max_gap) + 1
+    between = (track.time[late - 1] + track.time[late]) / 2
+    return (
+        np.insert(track.xyz, late, np.nan, axis=0),
+        np.insert(track.time, late, between),
+        np.insert(track.frame, late, track.frame[late - 1]),
+    )
 
 
 def resample(track: Track3D, config: SplitConfig) -> tuple[FloatArray, FloatArray, IntArray]:

@@ -9,6 +9,8 @@ import torch
 from walks import takes
 
 from gaitreid.pose.errors import UsageError
+from gaitreid.pose.records import Track3D
+from gaitreid.pose.skeleton import H36M17
 from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import CageConfig, TrainConfig
 from gaitreid.reid.encode import encode, pool
@@ -16,6 +18,7 @@ from gaitreid.reid.encoders.cage import Cage
 from gaitreid.reid.encoders.handmade import Bones
 from gaitreid.reid.encoders.supervised import Lstm
 from gaitreid.reid.train import Windows, _own_part, batches, train
+from gaitreid.reid.windows import SplitConfig, split_track
 
 RNG = np.random.default_rng(0)
 FRAMES = np.cumsum(RNG.normal(0, 0.1, (200, 4, 3)), axis=0).astype(np.float32)
@@ -120,6 +123,21 @@ def test_windows_that_share_no_frames_predict_whole_windows_alone():
     whole = Windows(FRAMES, start, start * 0, None, 6, 6, CPU)
     assert whole.has_later.tolist() == [True] * 5 + [False]
     assert not Windows(FRAMES, start, start * 0, None, 6, 3, CPU).has_later.any()
+
+
+@pytest.mark.parametrize(("step", "frames"), [(3, 12), (6, 12), (8, 14)])
+@pytest.mark.parametrize("fps", [None, 10.0])
+def test_a_gap_is_seen_whatever_the_step(step, frames, fps):
+    # The first stretch is such that the next window begins where it would without a gap, or sooner.
+    frame = np.concatenate([np.arange(frames), np.arange(frames) + 40])
+    xyz = np.resize(FRAMES, (2 * frames, 17, 3))
+    score = np.ones(xyz.shape[:2], np.float32)
+    track = Track3D(frame=frame, time=frame / 10, xyz=xyz, score=score, skeleton=H36M17, lifter="made up")
+    found = split_track(track, SplitConfig(length=6, step=step, fps=fps, trim=0, normalize="none"))
+    number = Windows(found.xyz, found.start, found.start * 0, None, 6, 6, CPU).number
+    apart = np.diff(found.frame[found.start])
+    assert apart.max() > 40 - frames
+    assert (np.diff(number) == 1).tolist() == (apart == step).tolist()
 
 
 def test_windows_on_either_side_of_a_gap_are_no_pair():
