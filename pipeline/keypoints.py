@@ -245,19 +245,22 @@ def _read_frames(files: tuple[tuple[int, Path], ...], where: str) -> list[Clip]:
 
 
 def _alphapose(paths: list[Path]) -> list[Source]:
-    """Result files, and folders of a file a frame (`sep-json`)."""
+    """Result files, and folders of a file a frame (`sep-json`) where AlphaPose's file of all frames is not beside them."""
     sources = []
-    for path in paths:
-        by_folder: dict[Path, list[tuple[int, Path]]] = {}
-        for file in _files(path, ".json"):
-            if file.parent.name == "sep-json" and file.stem.isdecimal() and len(file.stem) <= 12:
-                by_folder.setdefault(file.parent, []).append((int(file.stem), file))
-            else:
-                sources.append(_of_file(file, lambda text, where: [keypoint_files.alphapose(text, where)]))
-        for folder, files in sorted(by_folder.items()):
-            ordered = tuple(sorted(files))
-            read = partial(_read_frames, ordered, str(folder))
-            sources.append(Source(folder.resolve().parent.name, folder, tuple(file for _, file in ordered), read))
+    by_folder: dict[Path, list[tuple[int, Path]]] = {}
+    for file in dict.fromkeys(file for path in paths for file in _files(path, ".json")):
+        frame = re.search(r"\d{1,12}$", file.stem) if file.parent.name == "sep-json" else None
+        if frame:
+            by_folder.setdefault(file.parent, []).append((int(frame[0]), file))
+        else:
+            sources.append(_of_file(file, lambda text, where: [keypoint_files.alphapose(text, where)]))
+    whole = {source.path.parent for source in sources}
+    for folder, files in sorted(by_folder.items()):
+        if folder.parent in whole:
+            continue
+        ordered = tuple(sorted(files))
+        read = partial(_read_frames, ordered, str(folder))
+        sources.append(Source(folder.resolve().parent.name, folder, tuple(file for _, file in ordered), read))
     return sources
 
 

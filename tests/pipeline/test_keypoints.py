@@ -257,6 +257,17 @@ def test_alphapose_file_a_frame(work: Path, tmp_path: Path) -> None:
         file.rename(file.with_name(f"{int(file.name.split('_')[1])}.json"))
     assert "[coco18, tracked here]" in gaitreid("import", "alphapose", "walk").output
     assert (work / "pose2d/walk.h5").exists()
+    frames = {file: json.loads(file.read_text()) for file in (tmp_path / "walk/sep-json").iterdir()}
+    # Its forms `cmu` and `open` write both, and the files are called after the pictures.
+    (tmp_path / "walk/alphapose-results.json").write_text(json.dumps({f"img_{f.stem}.jpg": data for f, data in frames.items()}))
+    for file in frames:
+        file.rename(file.with_name(f"img_{file.name}"))
+    gaitreid("import", "alphapose", "walk", "--work", "both")
+    gaitreid("import", "alphapose", "walk/sep-json", "--work", "apart")
+    for other in ("both", "apart"):
+        (path,) = (tmp_path / other / "pose2d").glob("*.h5")
+        assert path.name == "walk.h5"
+        assert store.read(path, "pose2d", Track2D, "/tracks/000001").frame.tolist() == list(range(40))
 
 
 def test_names_in_a_file_stay_in_the_folder(work: Path) -> None:
