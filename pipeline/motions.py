@@ -7,10 +7,12 @@ import numpy as np
 
 from gaitreid.pipeline import npy, store
 from gaitreid.pipeline.files import sha256
+from gaitreid.pose.clean import runs
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.lifters.motions import Motion, from_points
 from gaitreid.pose.records import Track3D
 from gaitreid.pose.skeleton import CMU31, SKELETONS, Skeleton
+from gaitreid.reid.windows import SplitConfig, parted
 
 # The CMU motion capture database's own names, which are of bones and stand for their far ends, in the order of CMU31.
 _CMU = """
@@ -112,8 +114,12 @@ def _pose3d(path: Path) -> list[Motion]:
     subject = str(store.attributes(path, "pose3d").get("subject", "")) or path.stem
     motions = []
     for track in store.read_all(path, "pose3d", Track3D).values():
-        whole = np.isfinite(track.xyz).all(axis=(1, 2))
-        if np.count_nonzero(whole) >= SHORTEST:
-            fps = (len(track.time) - 1) / max(float(track.time[-1] - track.time[0]), 1e-3)
-            motions.append(Motion(from_points(track.xyz[whole] * [1, -1, -1], track.skeleton), fps, subject))
+        if len(track.time) < SHORTEST:
+            continue
+        fps = 1 / max(float(np.median(np.diff(track.time))), 1e-3)
+        xyz, _, _ = parted(track, SplitConfig().max_gap)
+        points = from_points(xyz * [1, -1, -1], track.skeleton)
+        # A walk with a gap is several: nobody moves as over the gap.
+        whole = np.asarray(np.isfinite(xyz).all(axis=(1, 2)))
+        motions += [Motion(points[a:b], fps, subject) for a, b in runs(whole)]
     return motions

@@ -11,7 +11,7 @@ CODE = {
     "pose3d": 2,
     "sequences": 3,
     "walks": 3,
-    "model": 2,  # everything that is trained
+    "model": 3,  # everything that is trained
     "embeddings": 2,
     "ranking": 2,
 }

@@ -12,7 +12,7 @@ from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.lifters.motions import WALK18, from_walker
 from gaitreid.pose.records import Track2D, Track3D
-from gaitreid.pose.skeleton import BLAZEPOSE33, H36M17, remap
+from gaitreid.pose.skeleton import BLAZEPOSE33, H36M17, KINECT20, remap
 
 TINY = ["lifter.width=8", "lifter.epochs=2", "lifter.examples=4", "lifter.batch=4", "lifter.frames=16"]
 
@@ -186,6 +186,16 @@ def test_files_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
     found = sources([tmp_path / "a" / "walk.npz", tmp_path / "b" / "walk.npz"])
     assert list(found) == ["walk.npz", "b/walk.npz"]
     assert len(set(found.values())) == 2
+
+
+def test_a_walk_with_a_gap_is_two_of_its_rate(tmp_path: Path) -> None:
+    frame = np.concatenate([np.arange(60), np.arange(180, 225), np.arange(300, 305)])
+    xyz = np.random.default_rng(0).normal(size=(len(frame), 20, 3)).astype(np.float32)
+    score = np.ones(xyz.shape[:2], np.float32)
+    track = Track3D(frame=frame, time=frame / 30, xyz=xyz, score=score, skeleton=KINECT20, lifter="import:biwi")
+    facts: dict[str, store.Attribute] = {"config": "{}", "made_from": "", "subject": "7"}
+    store.write(tmp_path / "a.h5", "pose3d", {"/tracks/000001": track}, facts)
+    assert [(len(m.xyz), round(m.fps, 6), m.subject) for m in read([tmp_path / "a.h5"])] == [(60, 30, "7"), (45, 30, "7")]
 
 
 def test_subjects_may_be_chosen(tmp_path: Path) -> None:
