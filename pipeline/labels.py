@@ -49,7 +49,8 @@ class Labeller:
         table: CSV file with a column `video` (stem, file name, or the end of its path) and columns named as the labels.
 
     Raises:
-        UsageError: the pattern is no regular expression or names no label; the table cannot be read or has no column of labels.
+        UsageError: the pattern is no regular expression or names no label; the table cannot be read, has no column of labels,
+            or two rows of a video that differ.
     """
 
     def __init__(self, pattern: str | None = None, table: Path | None = None) -> None:
@@ -102,7 +103,11 @@ def _read_table(path: Path) -> Mapping[str, Labels]:
             there = ", ".join(rows.fieldnames or ())[:200] or "nothing"
             raise UsageError(f"--labels {path}: needs a column 'video', has {there}")
         _check_columns(path, rows.fieldnames or ())
-        return {row["video"].strip(): _labels(row) for row in rows if row["video"]}
+        table: dict[str, Labels] = {}
+        for row in rows:
+            if row["video"] and table.setdefault(name := row["video"].strip(), labels := _labels(row)) != labels:
+                raise UsageError(f"--labels {path}: two rows are of '{name}' and say different things: a video has one row")
+        return table
     except FormatError as error:
         raise UsageError(f"--labels {error}") from error
     except (csv.Error, ValueError) as error:

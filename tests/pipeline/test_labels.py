@@ -52,6 +52,15 @@ def test_table_goes_before_the_pattern_and_takes_paths(tmp_path: Path) -> None:
     assert label(Path("002-nm-01-090.avi")) == Labels("002", "nm", "01", "090")
 
 
+def test_rows_that_say_different_things_of_a_video(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("video,subject\na,anna\nb,ben\na, anna\n")
+    assert Labeller(table=table)(Path("a.avi")) == Labels("anna")  # they say the same
+    table.write_text("video,subject\na,anna\nb,ben\na,ben\n")
+    with pytest.raises(UsageError, match="two rows are of 'a' and say different things"):
+        Labeller(table=table)
+
+
 @pytest.mark.parametrize("content", ["name,subject\n", "", None])
 def test_bad_tables(tmp_path: Path, content: str | None) -> None:
     table = tmp_path / "labels.csv"
