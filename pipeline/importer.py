@@ -30,6 +30,11 @@ from gaitreid.pose.skeleton import KINECT20, KINECT25, Skeleton
 
 FARTHEST = 20.0  # metres: no Kinect sees that far
 KS20_VIEWS = {"left_lateral": "000", "left_diagonal": "030", "frontal": "090", "right_diagonal": "130", "right_lateral": "180"}
+FOLDERS = {  # by the condition that is theirs
+    "biwi": {"training": "Training", "still": "Testing/Still", "walking": "Testing/Walking"},
+    "ias": {"training": "Training", "testing-a": "TestingA", "testing-b": "TestingB"},
+    "ks20": {name: name for name in KS20_VIEWS},
+}
 RATES = {"biwi": 10.0, "ias": 30.0, "kgbd": 30.0, "ks20": 30.0, "kinect": 30.0}  # frames a second
 
 
@@ -83,6 +88,9 @@ def bring_in(work: Work, format_: str, paths: list[Path], console: Console) -> S
         raise EmptyError(f"import: none of {len(recordings)} recordings could be read")
     share = f", {dropped} of {frames} frames left out (a joint was missing)" if dropped else ""
     console.say(f"import: {len(summary.done)} recordings of {len(people)} people ({format_}){share}")
+    there = {recording.labels.condition for recording in recordings}
+    if lacking := [folder for condition, folder in FOLDERS.get(format_, {}).items() if condition not in there]:
+        console.say(f"import: nothing is in {', '.join(lacking)}")
     return summary
 
 
@@ -131,15 +139,14 @@ def whole_frames(xyz: FloatArray) -> BoolArray:
 
 
 def _biwi(root: Path) -> Iterator[Recording]:
-    parts = {"training": "Training", "still": "Testing/Still", "walking": "Testing/Walking"}
-    for condition, folder in parts.items():
+    for condition, folder in FOLDERS["biwi"].items():
         for person in _folders(_below(root, folder)):
             subject = person.name[:3]
             yield _of_frames(file_name(f"{subject}-{condition}"), Labels(subject, condition, "01"), person)
 
 
 def _ias(root: Path) -> Iterator[Recording]:
-    for condition, folder in {"training": "Training", "testing-a": "TestingA", "testing-b": "TestingB"}.items():
+    for condition, folder in FOLDERS["ias"].items():
         for person in _folders(_below(root, folder)):
             yield _of_frames(file_name(f"{person.name}-{condition}"), Labels(person.name, condition, "01"), person)
 

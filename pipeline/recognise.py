@@ -30,6 +30,7 @@ from gaitreid.reid.select import select
 
 LEAKS = "as published: the epoch is chosen on the test set, weights are drawn from N(0, 1), inputs are not scaled, and "
 OF_WINDOWS = "figures are of windows"
+SHOWN = 5  # names in a note
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class Outcome:
 
     fold: Fold
     model: str
-    note: str
+    notes: tuple[str, ...]
     windows: Identification
     tracks: Identification
     epoch: int | None
@@ -103,6 +104,8 @@ def _one(work: Work, config: Config, name: str, part: Fold, as_published: bool) 
     if len(subjects) < 2:
         raise UsageError(f"recognise: '{part.train}' has {len(subjects)} known people, and it takes two to tell one from another")
     label = np.searchsorted(subjects, sequences.subject).clip(max=len(subjects) - 1)
+    of_test = sequences.subject[sequences.window_track[test_windows]]
+    strangers = sorted(set(of_test.tolist()) - set(subjects.tolist()))
     test_windows &= np.isin(sequences.subject, subjects)[sequences.window_track]
     if not test_windows.any():
         raise EmptyError(f"recognise: nobody of '{part.train}' is in '{part.test}'")
@@ -133,7 +136,7 @@ def _one(work: Work, config: Config, name: str, part: Fold, as_published: bool) 
     return Outcome(
         part,
         name,
-        _note(work, name, sequences, test_windows),
+        (_note(work, name, sequences, test_windows), _left_out(part, strangers)),
         Identification(scores, of_window[test_windows], subjects),
         Identification(pooled, label[tracks], subjects),
         epoch,
@@ -192,6 +195,15 @@ def _note(work: Work, name: str, sequences: Sequences, tested: BoolArray) -> str
     return f"the encoder was trained on {how_taught(description)} of {seen} figures are too good" if seen else ""
 
 
+def _left_out(part: Fold, strangers: list[str]) -> str:
+    """What a reader must know of people who are only in the test set, of whom a closed set has no name."""
+    if not strangers:
+        return ""
+    names = ", ".join(strangers[:SHOWN]) + (", ..." if len(strangers) > SHOWN else "")
+    of = f" ({part.name})" if part.name else ""
+    return f"people of the test set{of} who are not in the training set are left out ({len(strangers)}): {names}"
+
+
 def _windows(sequences: Sequences, selector: str) -> BoolArray:
     """Windows of known subjects that a selector means (N,)."""
     chosen = np.isin(sequences.window_track, select(sequences, selector))
@@ -214,7 +226,7 @@ def _write(
         }
         for o in outcomes
     }
-    notes = sorted({note for o in outcomes for note in (o.fold.note, o.note) if note})
+    notes = sorted({note for o in outcomes for note in (o.fold.note, *o.notes) if note})
     network = settings.recogniser == "rn"  # the others know no epochs
     if as_published:
         notes.append(LEAKS + OF_WINDOWS if network else f"as published: {OF_WINDOWS}")

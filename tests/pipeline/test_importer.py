@@ -73,6 +73,7 @@ def test_biwi_from_raw_files_to_names(work: Path, tmp_path: Path) -> None:
             write_frames(tmp_path / f"BIWI/Testing/Walking/{person:03}", walk(person, 50 + person))
     out = gaitreid("import", "biwi", tmp_path / "BIWI")
     assert "7 recordings of 4 people" in out
+    assert "import: nothing is in Testing/Still\n" in out
     assert "4 of 280 frames left out" in out
     track = store.read(work / "pose3d/001-training.h5", "pose3d", Track3D, "/tracks/000001")
     assert 11 not in track.frame.tolist()
@@ -143,10 +144,13 @@ SMALL_SET = ["--set", "cage.hidden=8", "--set", "train.batch=16", "--set", "trai
 def test_ias_has_two_tests(work: Path, tmp_path: Path) -> None:
     for person in range(3):
         for part, seed in (("Training", 0), ("TestingA", 20), ("TestingB", 40)):
-            write_frames(tmp_path / f"IAS/{part}/P{person}", walk(person, seed + person))
+            name = "p" if (part, person) == ("TestingB", 2) else "P"  # as somebody who is not in the training set
+            write_frames(tmp_path / f"IAS/{part}/{name}{person}", walk(person, seed + person))
     gaitreid("import", "ias", tmp_path / "IAS")
     gaitreid("recognise", "--protocol", "ias", "--recogniser", "knn", "--name", "joints", *RAW_SET)
     metrics = json.loads((work / "recognition/joints/metrics.json").read_text())
+    assert [fold["items"] for fold in metrics["folds"].values()] == [3, 2]
+    assert metrics["notes"] == ["people of the test set (ias-b) who are not in the training set are left out (1): p2"]
     assert list(metrics["folds"]) == ["ias-a", "ias-b"]
     assert metrics["rank1"] > 0.6
 
