@@ -61,7 +61,8 @@ def bring_in(work: Work, format_: str, paths: list[Path], console: Console) -> S
     for path in paths:
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder")
-    recordings = [recording for path in paths for recording in READERS[format_](path)]
+    found = [recording for path in paths for recording in READERS[format_](path)]
+    recordings = list({(r.stem, r.source or id(r)): r for r in found}.values())  # paths may be named twice
     if not recordings:
         raise EmptyError(f"nothing of format {format_} in {', '.join(map(str, paths))}: {LAYOUTS[format_]}")
     summary, dropped, frames = Summary(), 0, 0

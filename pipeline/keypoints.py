@@ -227,11 +227,10 @@ def _stem(name: str, path: Path, taken: set[str]) -> str:
 def _openpose(paths: list[Path]) -> list[Source]:
     """One video a folder and name before the frame's number."""
     groups: dict[tuple[Path, str], list[tuple[int, Path]]] = {}
-    for path in paths:
-        for file in _files(path, "_keypoints.json"):
-            found = OPENPOSE.match(file.name)
-            if found:
-                groups.setdefault((file.parent, found["video"]), []).append((int(found["frame"]), file))
+    for file in dict.fromkeys(file for path in paths for file in _files(path, "_keypoints.json")):
+        found = OPENPOSE.match(file.name)
+        if found:
+            groups.setdefault((file.parent, found["video"]), []).append((int(found["frame"]), file))
     sources = []
     for (folder, video), files in sorted(groups.items()):
         ordered = sorted(files)

@@ -121,7 +121,7 @@ def test_no_recording_takes_the_file_of_another(work: Path, tmp_path: Path) -> N
     assert "000-training: name-taken: another recording of this import is called the same" in result.output
     path = work / "pose3d/000-training.h5"
     assert len(store.read(path, "pose3d", Track3D, "/tracks/000001").frame) == 12
-    gaitreid("import", "biwi", tmp_path / "B")  # the same data set once more
+    gaitreid("import", "biwi", tmp_path / "B", tmp_path / "B")  # the same data set once more
     assert len(store.read(path, "pose3d", Track3D, "/tracks/000001").frame) == 15
     before = path.read_bytes()
     with pytest.raises(EmptyError, match="none of 1 recordings"):

@@ -247,7 +247,7 @@ def test_folders_tell_videos_of_one_name_apart(work: Path, tmp_path: Path) -> No
         for file in (tmp_path / "OU/00001/000_00").iterdir():
             (tmp_path / camera).mkdir(exist_ok=True)
             (tmp_path / camera / f"walk_{file.name}").write_bytes(file.read_bytes())
-    gaitreid("import", "openpose", "left", "right")
+    gaitreid("import", "openpose", "left", "right", "right")
     assert {p.stem for p in (work / "pose2d").iterdir()} >= {"left-walk", "right-walk"}
 
 
