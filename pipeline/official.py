@@ -28,6 +28,7 @@ from gaitreid.reid.select import select
 from gaitreid.reid.windows import SplitConfig, Windows, join
 
 SKELETONS = {14: CASIA14, 20: KINECT20, 25: KINECT25}
+CONDITIONS = ("nm", "bg", "cl")  # folders of CASIA-B's test set
 LONGEST = 10_000  # frames a window
 FARTHEST = 1e6
 SOURCE = re.compile(r"^(t_)?source_x_(?P<name>.+)_(?P<length>\d+)\.npy$")
@@ -44,7 +45,11 @@ def bring_in(work: Work, paths: list[Path], console: Console) -> Path:
     if work.stems("pose2d") or work.stems("pose3d"):
         raise UsageError(f"import npy: {work.root} has tracks, and windows are made of these: use another --work")
     found = {file for path in paths for file in path.rglob("*source_x_*.npy") if SOURCE.match(file.name) and file.is_file()}
-    files = sorted(found)
+    # Beside CASIA-B's nm/, bg/ and cl/ the official code wants a file of them all, whose windows would be there twice.
+    pooled = {file for file in found if any(file.parent / condition / file.name in found for condition in CONDITIONS)}
+    for file in sorted(pooled):
+        console.say(f"import: {file} is left out: the folders of conditions beside it have its windows")
+    files = sorted(found - pooled)
     if not files:
         raise EmptyError(f"no source_x_NAME_f.npy below {', '.join(map(str, paths))}")
     windows: list[Windows] = []
@@ -144,7 +149,7 @@ def _row(file: Path, name: str, person: str) -> dict[str, Any]:
     part = "test" if file.name.startswith("t_") else "train"
     if parts[-2].endswith(f"_{part}_npy_data") and parts[-2] != f"{name}_{part}_npy_data":
         part = name  # IAS-Lab's test sets share a folder: t_source_x_IAS-A_6.npy, t_source_x_IAS-B_6.npy
-    condition = next((p for p in reversed(parts[:-1]) if p in {"nm", "bg", "cl"}), part)
+    condition = next((p for p in reversed(parts[:-1]) if p in CONDITIONS), part)
     view = next((p.removeprefix("view_") for p in parts if re.fullmatch(r"view_\d+", p)), "")
     video = f"{name}-{condition}-{view or 'all'}-{person}"
     labels = {"subject": person, "condition": condition, "number": "", "view": view}

@@ -375,6 +375,18 @@ def test_the_two_test_sets_of_ias_in_the_official_layout_are_two_conditions(work
     ]
 
 
+def test_the_pool_beside_conditions_is_not_imported_twice(work: Path, tmp_path: Path) -> None:
+    for condition in ("nm", "cl", "."):
+        place = tmp_path / "Datasets/CASIA_B_match/6/CASIA_B_test_npy_data" / condition
+        place.mkdir(parents=True, exist_ok=True)
+        for axis in "xyz":
+            np.save(place / f"t_source_{axis}_CASIA_B_6.npy", np.random.default_rng(0).normal(size=(6, 14)))
+        np.save(place / "ids_CASIA_B_6.npy", np.array({"001": [0]}, dtype=object), allow_pickle=True)
+    assert "t_source_x_CASIA_B_6.npy is left out: the folders of conditions" in gaitreid("import", "npy", "Datasets")
+    found = store.read(work / "sequences.h5", "sequences", Sequences, "/sequences")
+    assert found.condition.tolist() == ["cl", "nm"]
+
+
 def test_windows_are_not_imported_beside_tracks_that_would_take_their_place(work: Path, kinect: Path) -> None:
     gaitreid("import", "kinect", kinect)
     gaitreid("export", "npy", "Datasets", *RAW_SET)
