@@ -387,6 +387,7 @@ def test_casia_b_fits_a_page() -> None:
 
 
 browsers = pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+CUT = "[...document.querySelectorAll('.ranks .place, .ranks th small')].filter(e => e.scrollWidth > e.clientWidth).length"
 SCREEN = "({ x: document.documentElement.scrollWidth, paper: getComputedStyle(document.documentElement).backgroundColor })"
 
 
@@ -450,6 +451,18 @@ def test_in_a_browser(report: tuple[str, dict[str, Any]], moving: Path, tmp_path
         assert said == []
         assert screen["x"] <= 390
         assert (sum(int(c) for c in re.findall(r"\d+", screen["paper"])[:3]) < 384) == (scheme == "dark")
+
+
+@browsers
+def test_tracks_without_names_can_be_told_apart(tmp_path: Path, browser: Any) -> None:
+    of = embeddings([("", "", f"corridor_camera_of_the_north_wing_{k}", "") for k in range(6)], np.eye(6))
+    matches = rank(of, np.arange(6), np.arange(6), euclidean())
+    file = tmp_path / "report.html"
+    file.write_text(render(figures(matches, probe="", gallery=""), matches, of), encoding="utf-8")
+    page = visit(browser, file, [])
+    assert page.locator(".ranks .place").count() == 6 * 5
+    assert page.evaluate(CUT) == 0  # the number of the track is at the end of its name
+    page.close()
 
 
 @browsers
