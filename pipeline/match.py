@@ -31,7 +31,7 @@ from gaitreid.reid.config import MatchConfig
 from gaitreid.reid.match import CSV_COLUMNS, Matches, rank, ranking_rows
 from gaitreid.reid.metrics import evaluate
 from gaitreid.reid.records import Embeddings, Ranking, Sequences
-from gaitreid.reid.select import select
+from gaitreid.reid.select import listed, select
 
 if TYPE_CHECKING:
     from gaitreid.pipeline.session import Session
@@ -229,7 +229,9 @@ class _Run:
         if self.frames and not figures:
             self.console.say("match: no stills: they stand beside moving skeletons, and the windows have none of these tracks")
         elif self.frames and (lack := sum(not figure.still for figure in figures)):
-            self.console.say(f"match: {lack} of {len(figures)} stills are missing: their videos are gone, or cannot be read")
+            self.console.say(
+                f"match: {lack} of {len(figures)} stills are missing: their videos or tracks in 2D are gone, or cannot be read"
+            )
         page = render(metrics, matches, embeddings, notes=metrics["notes"], provenance=facts, evidence=pairs)
         path = write_text(folder / "report.html", page)
         self.console.say(f"match: {path}")
@@ -290,12 +292,12 @@ def _pairs(sequences: Sequences, probe: str, gallery: str) -> list[tuple[str, st
         select(sequences, probe)
         select(sequences, gallery)
         return [(probe, gallery)]
-    there = sorted(set(sequences.condition.tolist()))
-    pairs = [pair for pair in CME if set(pair) <= set(there) and probe in ("", pair[0]) and gallery in ("", pair[1])]
+    there = np.unique(sequences.condition)
+    pairs = [pair for pair in CME if set(pair) <= set(there.tolist()) and probe in ("", pair[0]) and gallery in ("", pair[1])]
     if not pairs:
         asked = "".join(f", --{side} {value}" for side, value in (("probe", probe), ("gallery", gallery)) if value)
         raise UsageError(
-            f"cme compares the conditions {', '.join('-'.join(pair) for pair in CME)}; there are {', '.join(there)}{asked}: "
+            f"cme compares the conditions {', '.join('-'.join(pair) for pair in CME)}; there are {listed(there)}{asked}: "
             "--probe and --gallery together name any other pair"
         )
     return pairs

@@ -351,7 +351,7 @@ class Session:
         if protocol in {"cme", "cve"} and self._of_walks(name, encoder):
             raise UsageError(f"--protocol {protocol} takes windows, and this model takes whole walks: take lt or cross-view")
         if protocol == "cme":
-            return cme(self, name, probe, gallery, as_published=as_published, frames=frames)
+            return cme(self, name, probe, gallery, as_published=as_published, frames=self._frames(frames))
         if protocol == "cve":
             return self.recognise(name, protocol="cve", as_published=as_published)
         embeddings, config = self.encode(name, encoder), self.config.match

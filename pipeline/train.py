@@ -26,7 +26,7 @@ from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.skeleton import Skeleton
 from gaitreid.reid.config import TrainConfig
 from gaitreid.reid.records import Sequences
-from gaitreid.reid.select import select
+from gaitreid.reid.select import listed, select
 from gaitreid.reid.whiten import Moments, check_moments
 
 MOMENTS = "vectors."  # before the names of the moments, beside the encoder's own tensors
@@ -303,7 +303,7 @@ def _subject_windows(sequences: Sequences, subjects: str | None) -> BoolArray:
         track = np.array([is_named(s, subjects) for s in sequences.subject.tolist()], dtype=np.bool_)
         chosen = track[sequences.window_track]
     if not chosen.any():
-        raise EmptyError(f"no windows of subjects {subjects}: there are {', '.join(sorted(set(sequences.subject.tolist())))}")
+        raise EmptyError(f"no windows of subjects {subjects}: there are {listed(np.unique(sequences.subject))}")
     return chosen
 
 

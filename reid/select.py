@@ -50,7 +50,7 @@ def _having(tracks: Tracks, part: str, selector: str) -> BoolArray:
     wanted, known = {_canonical(value) for value in values.split("|")}, set(forms)
     for value in values.split("|"):
         if _canonical(value) not in known:
-            raise UsageError(f"selector '{selector}': no track has {key} '{value.strip()}'; there are {_listed(present)}")
+            raise UsageError(f"selector '{selector}': no track has {key} '{value.strip()}'; there are {listed(present)}")
     return np.array([form in wanted for form in forms], dtype=np.bool_)[place]
 
 
@@ -59,6 +59,7 @@ def _canonical(value: str) -> str:
     return str(int(text)) if text.isascii() and text.isdecimal() else text
 
 
-def _listed(values: TextArray) -> str:
+def listed(values: TextArray) -> str:
+    """The first of some labels, which are different, for a message."""
     shown = ", ".join(str(v) or "'' (unknown)" for v in values[:SHOWN]) or "no tracks at all"
     return shown + (f" and {len(values) - SHOWN} more" if len(values) > SHOWN else "")

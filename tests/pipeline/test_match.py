@@ -76,7 +76,7 @@ def test_a_report_once_more_is_of_the_same_comparison(config: MatchConfig, proto
     assert contents(work) == before
     said = run("report", "--work", tmp_path, *options, "--name", model, "--frames", "--set", "match.unit=track").stdout
     assert contents(work) == before
-    assert re.search(r"match: (\d+) of \1 stills are missing: their videos are gone", said)
+    assert re.search(r"match: (\d+) of \1 stills are missing: their videos or tracks in 2D are gone", said)
 
 
 def other_embeddings(work: Work) -> None:
