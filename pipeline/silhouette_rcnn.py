@@ -22,6 +22,7 @@ from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import digest, replacing, sha256
 from gaitreid.pipeline.labels import FIELDS
 from gaitreid.pipeline.train import check_fit, device, is_named
+from gaitreid.pipeline.walks import outlines
 from gaitreid.pipeline.work import Work, is_current, provenance
 from gaitreid.pose.arrays import ByteArray, FloatArray, take
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
@@ -107,10 +108,10 @@ def labelled(work: Work, stems: dict[str, str], config: SilhouetteRcnnConfig) ->
     masks, points = [np.empty((0, SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH), np.uint8)], [np.empty((0, len(COCO17.joints), 3))]
     unplaced = 0
     for stem in stems:
-        outlines = store.read_all(work.silhouettes(stem), "silhouettes", Silhouettes)
+        masked = outlines(work.silhouettes(stem))
         poses = store.read_all(work.pose2d(stem), "pose2d", Track2D)
-        unplaced += all(np.isnan(of.scale).all() for of in outlines.values())
-        pairs = [_pair(outlines[name], poses[name], config.seen) for name in sorted(outlines.keys() & poses.keys())]
+        unplaced += all(np.isnan(of.scale).all() for of in masked.values())
+        pairs = [_pair(masked[name], poses[name], config.seen) for name in sorted(masked.keys() & poses.keys())]
         if pairs:
             mask, point = (np.concatenate(part) for part in zip(*pairs, strict=True))
             rows = np.flatnonzero((point[..., 2] > 0).any(axis=1))
@@ -152,7 +153,7 @@ def find(work: Work, config: Config, console: Console) -> None:
     net, where, bodies, frames = load(folder), device(config.device), 0, 0
     with console.progress("pose", len(left), "videos") as progress:
         for count, stem in enumerate(left, 1):
-            masks = store.read_all(work.silhouettes(stem), "silhouettes", Silhouettes)
+            masks = outlines(work.silhouettes(stem))
             tracks = {f"/tracks/{name}": _posed(net, of, where) for name, of in masks.items()}
             facts = store.attributes(work.silhouettes(stem), "silhouettes")
             attributes: dict[str, store.Attribute] = {

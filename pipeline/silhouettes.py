@@ -19,6 +19,7 @@ from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.jobs import Failure, Summary, each
 from gaitreid.pipeline.labels import FIELDS, Labeller, Labels
 from gaitreid.pipeline.split import labels_of
+from gaitreid.pipeline.walks import outlines
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import ByteArray
 from gaitreid.pose.errors import EmptyError, FormatError, ItemError, UsageError
@@ -179,7 +180,7 @@ def hand_out(work: Work, target: Path, console: Console) -> Path:
     for stem in stems:
         path = work.silhouettes(stem)
         attributes = store.attributes(path, "silhouettes")
-        tracks = {int(name): track for name, track in store.read_all(path, "silhouettes", Silhouettes).items()}
+        tracks = {int(name): track for name, track in outlines(path).items()}
         labels = labels_of(tracks, Labels(**{name: str(attributes.get(name, "")) for name in FIELDS}))
         walks = {of: _walk(target, stem, of, taken) for of in dict.fromkeys(labels.values())}
         for number, record in tracks.items():

@@ -91,9 +91,14 @@ def made_of(index: Index, files: Mapping[str, tuple[Path, Path]]) -> str:
     return digest(f"{stem} {index.known(path, schema).sha256}" for stem, path, schema in there)
 
 
+def outlines(path: Path) -> dict[str, Silhouettes]:
+    """Silhouettes of a video's tracks, by number; of those tracks in which any was found."""
+    return {name: of for name, of in store.read_all(path, "silhouettes", Silhouettes).items() if len(of.frame)}
+
+
 def _tracks(stem: str, silhouettes: Path, keypoints: Path, config: PackConfig) -> list[dict[str, Any]]:
     """The tracks of one video, each the columns of its row and the arrays of its frames."""
-    masks = store.read_all(silhouettes, "silhouettes", Silhouettes) if silhouettes.exists() else {}
+    masks = outlines(silhouettes) if silhouettes.exists() else {}
     poses = store.read_all(keypoints, "pose2d", Track2D) if keypoints.exists() else {}
     attributes = store.attributes(keypoints, "pose2d") if keypoints.exists() else store.attributes(silhouettes, "silhouettes")
     of_video = Labels(**{name: str(attributes.get(name, "")) for name in FIELDS})

@@ -425,7 +425,7 @@ def test_only_the_one_who_bears_the_label_goes_out_under_it(work: Path) -> None:
 
     labels = {"subject": "Ann", "condition": "nm", "number": "01", "view": "090"}
     facts = {"config": "{}", "made_from": "", **labels}
-    both = {"/tracks/000001": outline(0, 30), "/tracks/000002": outline(10, 20)}
+    both = {"/tracks/000001": outline(0, 30), "/tracks/000002": outline(10, 20), "/tracks/000003": outline(0, 0)}
     store.write(work / "silhouettes/walk.h5", "silhouettes", both, facts)
     gaitreid("export", "silhouettes", "out")
     found = sorted(str(path.parent.relative_to("out")) for path in Path("out").rglob("*-000010.png"))

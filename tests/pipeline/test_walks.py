@@ -132,6 +132,14 @@ def test_only_one_of_two_at_once_bears_the_label(tmp_path: Path) -> None:
     assert packed(work).subject.tolist() == ["", "001"]
 
 
+def test_a_track_without_a_silhouette_has_its_keypoints(tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    write(work.silhouettes("two"), "silhouettes", silhouettes(list(range(9))), silhouettes([]))
+    write(work.pose2d("two"), "pose2d", pose(list(range(9))), pose(list(range(20, 26))))
+    walks = packed(work)
+    assert (walks.outlined.tolist(), walks.posed.tolist()) == ([9, 0], [9, 6])
+
+
 def test_nothing_is_never_silent(tmp_path: Path) -> None:
     with pytest.raises(EmptyError, match=r"gaitreid extract VIDEOS\.\.\. --silhouettes"):
         pack(Work(tmp_path), PackConfig(), Console())
