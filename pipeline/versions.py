@@ -10,8 +10,8 @@ CODE = {
     "silhouettes": 2,
     "pose3d": 2,
     "sequences": 3,
-    "walks": 3,
-    "model": 3,  # everything that is trained
+    "walks": 4,
+    "model": 2,  # everything that is trained
     "embeddings": 2,
     "ranking": 2,
 }

@@ -68,7 +68,7 @@ def pack(work: Work, config: PackConfig, console: Console) -> Path:
 
 def walk(mask: Silhouettes | None, pose: Track2D, width: float, config: PackConfig) -> Walks:
     """One track as the only walk, without labels; `width` is that of its picture."""
-    arrays = _whole(_frames(mask, pose), width if config.whole else 0.0, config.min_frames)
+    arrays = _whole(_frames(mask, pose, "rgb"), width if config.whole else 0.0, config.min_frames)
     row = {"video": "", "track": 1, "recording": "", **Labels().as_dict(), **_counted(arrays)}
     return _joined([row], "rgb")
 
@@ -111,13 +111,13 @@ def _tracks(stem: str, silhouettes: Path, keypoints: Path, config: PackConfig) -
             "track": int(name),
             "recording": of_video.recording(stem),
             **labels[int(name)].as_dict(),
-            **_counted(_whole(_frames(masks.get(name), poses.get(name)), width, config.min_frames)),
+            **_counted(_whole(_frames(masks.get(name), poses.get(name), config.keypoints), width, config.min_frames)),
         }
         for name in sorted(both)
     ]
 
 
-def _frames(mask: Silhouettes | None, pose: Track2D | None) -> dict[str, Any]:
+def _frames(mask: Silhouettes | None, pose: Track2D | None, source: str) -> dict[str, Any]:
     """The arrays of one track, row by row."""
     own = mask if mask is not None else pose
     assert own is not None
@@ -134,7 +134,9 @@ def _frames(mask: Silhouettes | None, pose: Track2D | None) -> dict[str, Any]:
     keypoints[..., 2] = 0
     if pose is not None:
         mine, theirs = np.intersect1d(frame, pose.frame, return_indices=True)[1:]
-        keypoints[mine], box[mine], time[mine] = _coco(pose)[theirs], pose.box[theirs], pose.time[theirs]
+        keypoints[mine], box[mine] = _coco(pose)[theirs], pose.box[theirs]
+        if source == "rgb":  # silhouettes do not say when; and centred as they are, their boxes show no way that somebody goes
+            time[mine] = pose.time[theirs]
     return {"frame": frame, "silhouette": bits, "keypoints": keypoints, "box": box, "time": time}
 
 

@@ -60,7 +60,7 @@ class Walks(Tracks):
         silhouette: 64 x 44 pixels, row by row from the top, a bit each (numpy.packbits); all zero where there is none.
         keypoints: x, y and score of COCO's 17 joints; missing ones are NaN with score 0.
         box: x1, y1, x2, y2 of the person in the picture that the keypoints are of; NaN where there is none.
-        time: seconds from the first frame of the video; NaN where there are only silhouettes.
+        time: seconds from the first frame of the video; NaN where there are no keypoints of the video's pictures.
         outlined, posed: how many of a track's frames have a silhouette, and how many have keypoints.
         source: where the keypoints are from: rgb (the video's picture) or silhouette.
     """

@@ -108,6 +108,7 @@ def test_keypoints_of_silhouettes_are_taken_when_asked_for(work: Work) -> None:
     write(work.silhouette_pose2d("both"), "pose2d", pose([2, 3, 4, 5, 7, 8], at=1000.0))
     walks = packed(work, PackConfig(keypoints="silhouette"))
     assert walks.video.tolist() == ["alone", "both"]
+    assert np.isnan(walks.time).all()  # a box that moves in silhouettes, which are centred, goes nowhere
     assert walks.source == "silhouette"
     assert walks.posed.tolist() == [0, 6]
     assert np.nanmin(walks.keypoints[6:, :, 0]) >= 1000
