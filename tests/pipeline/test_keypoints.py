@@ -407,6 +407,16 @@ def test_silhouettes_in_and_out_again(work: Path, tmp_path: Path) -> None:
         gaitreid("export", "silhouettes", "out")
 
 
+def test_numbers_without_a_condition_are_numbers(work: Path, tmp_path: Path) -> None:
+    """OU-MVLP as OpenGait has it: `match --protocol ou-mvlp` searches number 01 for those of number 00."""
+    for walk in ("00", "nm"):
+        (tmp_path / f"in/10001/{walk}/015").mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / f"in/10001/{walk}/015/0001.png"), blob(1))
+    gaitreid("import", "silhouettes", "in")
+    found = [store.attributes(work / f"silhouettes/10001-{walk}-015.h5", "silhouettes") for walk in ("00", "nm")]
+    assert [(of["condition"], of["number"], of["view"]) for of in found] == [("", "00", "015"), ("nm", "", "015")]
+
+
 def test_labels_of_silhouettes(work: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in/007/nm-01/090"
     folder.mkdir(parents=True)
