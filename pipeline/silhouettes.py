@@ -19,7 +19,7 @@ from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.jobs import Failure, Summary, each
 from gaitreid.pipeline.labels import FIELDS, Labeller, Labels
 from gaitreid.pipeline.split import labels_of
-from gaitreid.pipeline.walks import outlines
+from gaitreid.pipeline.walks import INSIDE, outlines
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import ByteArray
 from gaitreid.pose.errors import EmptyError, FormatError, ItemError, UsageError
@@ -81,7 +81,8 @@ def bring_in(work: Work, paths: list[Path], labeller: Labeller, console: Console
             progress(count)
     if not summary.done:
         raise EmptyError(f"import: none of {len(tasks)} folders held a silhouette")
-    people = len({task.labels.subject for task in tasks})
+    done = set(summary.done)
+    people = len({task.labels.subject for task in tasks if task.stem in done})
     console.say(f"import: {len(summary.done)} walks of {people} people (silhouettes)")
     return summary
 
@@ -142,7 +143,7 @@ def _mask(file: Path) -> ByteArray | None:
     if image is None:
         raise ItemError("unreadable", f"{file}: is damaged")
     if image.shape == (SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH):
-        return np.asarray(image, dtype=np.uint8) if image.any() else None
+        return np.asarray(image, dtype=np.uint8) if (image > INSIDE).any() else None
     return silhouette(image.astype(np.float32) / 255)
 
 

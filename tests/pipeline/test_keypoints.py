@@ -453,14 +453,17 @@ def test_silhouettes_of_ou_mvlp_have_numbers_alone(work: Path, tmp_path: Path) -
 
 
 def test_silhouettes_that_fail_are_named(work: Path, tmp_path: Path) -> None:
-    for person in ("1", "2", "3"):
+    for person in ("1", "2", "3", "4"):
         (tmp_path / f"S/{person}/nm-01/000").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "S/1/nm-01/000/1.png"), blob(0))
     (tmp_path / "S/2/nm-01/000/1.png").write_bytes(b"no picture")
     cv2.imwrite(str(tmp_path / "S/3/nm-01/000/1.png"), np.zeros((64, 44), np.uint8))
+    cv2.imwrite(str(tmp_path / "S/4/nm-01/000/1.png"), np.ones((64, 44), np.uint8))  # inside is above half of white
     result = gaitreid("import", "silhouettes", "S", "--jobs", 1, code=1)
     assert "2-nm-01-000: unreadable" in result.stderr
     assert "3-nm-01-000: empty: no silhouette in 1 pictures" in result.stderr
+    assert "4-nm-01-000: empty: no silhouette in 1 pictures" in result.stderr
+    assert "1 walks of 1 people" in result.output
     facts = store.attributes(work / "silhouettes/1-nm-01-000.h5", "silhouettes")
     assert (facts["subject"], facts["condition"], facts["number"], facts["view"]) == ("1", "nm", "01", "000")
 
