@@ -47,8 +47,11 @@ class SynthConfig:
         conditions, count = self.recordings
         if min(self.subjects, self.people_per_scene) < 1 or self.seconds < 0.2 or not conditions or count < 1:
             raise UsageError("synth: subjects, conditions, numbers and people_per_scene must be 1 or more, seconds 0.2 or more")
-        if not self.views:
-            raise UsageError("synth.views: name one or more")
+        if not self.views or not all(0 <= view < 360 for view in self.views):
+            raise UsageError("synth.views: name one or more, each in 0 to 359")
+        for name, values in (("views", self.views), ("conditions", conditions)):
+            if len(set(values)) < len(values):
+                raise UsageError(f"synth.{name}: one is named twice, which would be one file")
         if unknown := set(conditions) - set(KNOWN):
             raise UsageError(f"synth.conditions: {', '.join(map(repr, sorted(unknown)))} is not one of {', '.join(KNOWN)}")
         if self.people_per_scene > self.subjects:

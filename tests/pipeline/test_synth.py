@@ -69,6 +69,9 @@ def test_several_people_a_scene(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ({"numbers": 0}, "must be 1 or more"),
         ({"conditions": ()}, "must be 1 or more"),
         ({"views": ()}, ".views: name one"),
+        ({"views": (-18,)}, ".views: .* 0 to 359"),  # CASIA-B's names have three digits for it
+        ({"views": (0, 90, 0)}, ".views: one is named twice"),
+        ({"conditions": ("nm", "nm")}, ".conditions: one is named twice"),
         ({"people_per_scene": 3, "subjects": 2}, "3 people a scene need as many subjects, there are 2"),
     ],
 )
