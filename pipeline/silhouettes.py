@@ -3,7 +3,6 @@
 OpenGait's own data sets are pickles of such pictures (`.pkl`); they are not read, as reading a pickle runs what is in it.
 """
 
-import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from gaitreid.pipeline.walks import INSIDE, outlines
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import ByteArray
 from gaitreid.pose.errors import EmptyError, FormatError, ItemError, UsageError
+from gaitreid.pose.keypoint_files import frame_indices
 from gaitreid.pose.records import SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH, Silhouettes
 from gaitreid.pose.silhouettes import silhouette
 
@@ -101,8 +101,9 @@ def _job(work: Work, folder: Path, labeller: Labeller) -> Job:
 def import_one(job: Job) -> Outcome:
     """Runs in a worker: one folder to its file."""
     files = sorted(file for file in job.folder.glob("*.png") if file.is_file())
+    frames = frame_indices(file.name for file in files)
     try:
-        masks = {frame: _mask(file) for frame, file in zip(_frames(files), files, strict=True)}
+        masks = {frames[file.name]: _mask(file) for file in files}
     except ItemError as error:
         return Outcome(job.stem, error.reason, str(error))
     kept = {frame: mask for frame, mask in sorted(masks.items()) if mask is not None}
@@ -119,13 +120,6 @@ def import_one(job: Job) -> Outcome:
     }
     store.write(job.work.silhouettes(job.stem), "silhouettes", {"/tracks/000001": record}, attributes)
     return Outcome(job.stem, "", f"{len(kept)} silhouettes of {len(files)} pictures")
-
-
-def _frames(files: list[Path]) -> list[int]:
-    """The numbers that the files' names end with, where all have one of their own; else their places."""
-    found = [re.search(r"(\d{1,9})$", file.stem) for file in files]
-    numbers = [int(number[1]) for number in found if number]
-    return numbers if len(set(numbers)) == len(files) else list(range(len(files)))
 
 
 def _mask(file: Path) -> ByteArray | None:

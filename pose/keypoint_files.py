@@ -94,10 +94,10 @@ def alphapose(text: bytes, where: str) -> Clip:
     data = _loads(text, where)
     if isinstance(data, dict):
         of_image = {str(image): _openpose_people(people, f"{where}: {image}") for image, people in data.items()}
-        frames = {index: of_image[image] for image, index in _frame_indices(of_image).items()}
+        frames = {index: of_image[image] for image, index in frame_indices(of_image).items()}
         return _clip(frames, where, {18: COCO18, 17: COCO17})
     rows = [_dict(row, f"{where}: entry {n}") for n, row in enumerate(_list(data, where))]
-    number = _frame_indices([str(_get(row, "image_id", where)) for row in rows])
+    number = frame_indices([str(_get(row, "image_id", where)) for row in rows])
     frames = {index: [] for index in sorted(number.values())}
     for n, row in enumerate(rows):
         place = f"{where}: entry {n}"
@@ -331,7 +331,7 @@ def _is_index(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LAST
 
 
-def _frame_indices(images: Iterable[str]) -> dict[str, int]:
+def frame_indices(images: Iterable[str]) -> dict[str, int]:
     """The number that each picture's name ends with; the places in natural order where not all have one of their own."""
     names = list(dict.fromkeys(images))
     numbers = [re.search(r"(\d{1,12})$", PurePosixPath(name.replace("\\", "/")).stem) for name in names]
@@ -459,7 +459,7 @@ def _coco_indices(images: list[dict[str, Any]], where: str) -> dict[str, int]:
     given = [image["frame_id"] for image in images if _is_index(image.get("frame_id"))]
     if len(set(given)) == len(images):
         return dict(zip(ids, given, strict=True))
-    numbers = _frame_indices([str(image["file_name"]) for image in images])
+    numbers = frame_indices([str(image["file_name"]) for image in images])
     if len(numbers) < len(images):
         raise FormatError(f"{where}: two pictures have the same file_name")
     return {str(image["id"]): numbers[str(image["file_name"])] for image in images}

@@ -468,12 +468,18 @@ def test_silhouettes_that_fail_are_named(work: Path, tmp_path: Path) -> None:
     assert (facts["subject"], facts["condition"], facts["number"], facts["view"]) == ("1", "nm", "01", "000")
 
 
-@pytest.mark.parametrize(("names", "frames"), [(("a10", "a9"), [9, 10]), (("a1", "b1"), [0, 1]), (("a", "b7"), [0, 1])])
+@pytest.mark.parametrize(("names", "frames"), [
+    (("a10", "a9"), [9, 10]),
+    (("a1", "b1"), [0, 1]),
+    (("a", "b7"), [0, 1]),
+    (("20210101123402", "20210101123401"), [0, 1]),  # a time and not a number of a frame
+    (("a1x", "a2x empty", "a10x"), [0, 2]),
+])  # fmt: skip
 def test_frames_of_silhouettes(work: Path, tmp_path: Path, names: tuple[str, ...], frames: list[int]) -> None:
     folder = tmp_path / "S/1/nm-01/000"
     folder.mkdir(parents=True)
     for name in names:
-        cv2.imwrite(str(folder / f"{name}.png"), blob(0))
+        cv2.imwrite(str(folder / f"{name}.png"), blob(0) * ("empty" not in name))
     gaitreid("import", "silhouettes", "S", "--jobs", 1)
     found = store.read(work / "silhouettes/1-nm-01-000.h5", "silhouettes", Silhouettes, "/tracks/000001")
     assert found.frame.tolist() == frames
