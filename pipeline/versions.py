@@ -12,6 +12,6 @@ CODE = {
     "sequences": 3,
     "walks": 4,
     "model": 2,  # everything that is trained
-    "embeddings": 2,
+    "embeddings": 3,
     "ranking": 2,
 }

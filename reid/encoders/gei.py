@@ -21,6 +21,7 @@ BROAD = 0.8  # shoulders from the front, in lengths of the trunk (Winter, as in 
 LENGTH = 5.0  # of a part, with which two people are about 1 apart
 VIEW = 0.25  # how far `viewed` may differ until parts are hardly alike
 PACE = 0.25  # and `paced`: a quarter faster
+ASIDE = 0.1  # body heights a second: who moves less to a side comes or goes straight, and which side it is, is chance
 STEP = range(8, 26)  # frames that a step may take: 0.3 to 1 s at 25 a second
 
 
@@ -128,8 +129,8 @@ class GeiLda(Gei):
 
 
 def facing_right(clips: Clips) -> Clips:
-    """Silhouettes mirrored where the person's box moves to the left; those whose box is not known stay."""
-    left = (_drift(clips) < 0)[:, None, None, None]
+    """Silhouettes mirrored where the person's box clearly moves to the left; those whose box is not known stay."""
+    left = (_drift(clips) < -ASIDE * _height(clips))[:, None, None, None]
     return replace(clips, silhouettes=torch.where(left, clips.silhouettes.flip(-1), clips.silhouettes))
 
 
@@ -163,10 +164,14 @@ def paced(clips: Clips, view: Tensor) -> Tensor:
     How fast the box moves sideways, by its height, over the cosine of the angle at which `view` (B,) says that the person
     walks away from the picture's plane.
     """
-    height = (clips.box[..., 3] - clips.box[..., 1]).nanmedian(dim=1).values.clamp_min(1)
     sine = (view.nan_to_num(0.0).abs() / BROAD).clamp_max(0.85)
-    speed = _drift(clips).abs() / height / (1 - sine**2).sqrt()
+    speed = _drift(clips).abs() / _height(clips) / (1 - sine**2).sqrt()
     return speed.clamp(0.2, 3.0).log()
+
+
+def _height(clips: Clips) -> Tensor:
+    """Of the box, pixels (B,): the median over the frames; NaN where none is known."""
+    return (clips.box[..., 3] - clips.box[..., 1]).nanmedian(dim=1).values.clamp_min(1)
 
 
 def _drift(clips: Clips) -> Tensor:

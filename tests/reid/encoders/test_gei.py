@@ -75,6 +75,15 @@ def test_parts_are_twice_the_trunk_and_twice_the_shins_of_somebody_who_walks_to_
             assert np.linalg.norm(part[:-2]) == pytest.approx(5, rel=1e-5)  # the same for everybody
 
 
+def test_who_comes_straight_is_not_mirrored_by_chance() -> None:
+    masks = made_walks.masks(20, 6, 8, 0.0)
+    masks[:, :20, :20] = False  # the left half of the head
+    still, left, right = (GeiParts(SUBJECTS).vectors(walking(masks, sideways)) for sideways in (0.0, -0.2, 0.2))
+    torch.testing.assert_close(left[0, :-2], right[0, :-2])
+    torch.testing.assert_close(left[0, :-2], still[0, :-2])
+    assert (GeiParts(SUBJECTS).vectors(walking(masks, -2.0)) - left).norm() > 0.5
+
+
 def test_a_bag_that_moves_the_middle_of_the_body_leaves_the_legs() -> None:
     masks = made_walks.masks(20, 6, 8, 0.0)
     other = np.roll(masks, 5, axis=2)  # as far as the middle moves
