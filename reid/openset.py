@@ -179,8 +179,10 @@ def assign(distance: FloatArray, limit: float, together: Sequence[IntArray]) -> 
     result = np.full(len(distance), -1, dtype=np.int64)
     if not len(probe):
         return result
-    rows = [np.flatnonzero(probe == p) for p in np.unique(probe)]
-    rows += [np.flatnonzero(np.isin(probe, group) & (name == n)) for group in together for n in np.unique(name)]
+    rows = np.split(np.arange(len(probe)), np.flatnonzero(np.diff(probe)) + 1)  # pairs that exclude one another
+    for group in together:
+        near = np.flatnonzero(np.isin(probe, group))
+        rows += [near[name[near] == n] for n in np.unique(name[near])]
     rows = [row for row in rows if len(row) > 1]
     # A little is gained by naming somebody who is exactly at the limit, so that ties do not end as strangers.
     gain = distance[probe, name].astype(np.float64) - limit * (1 + 1e-9) - 1e-12
@@ -198,11 +200,10 @@ def assign(distance: FloatArray, limit: float, together: Sequence[IntArray]) -> 
 
 def at_once(first: FloatArray, last: FloatArray) -> list[IntArray]:
     """Largest sets of intervals that share a moment, of intervals from `first` to `last` (P,); sets of one are left out."""
-    sets = [np.flatnonzero((first <= start) & (last >= start)) for start in np.unique(first)]
-    sets = [s for s in sets if len(s) > 1]
-    return [
-        s for k, s in enumerate(sets) if not any(k != j and len(s) < len(t) and np.isin(s, t).all() for j, t in enumerate(sets))
-    ]
+    starts = np.unique(first)
+    sets = [np.flatnonzero((first <= start) & (last >= start)) for start in starts]
+    # Where all of a set are still there when somebody else begins, the next set has them all.
+    return [s for s, then in zip(sets, np.append(starts, np.inf)[1:], strict=True) if len(s) > 1 and last[s].min() < then]
 
 
 def _stranger_distances(

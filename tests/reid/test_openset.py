@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import numpy as np
@@ -155,3 +156,24 @@ def test_at_once() -> None:
     groups = at_once(np.array([0.0, 1, 2, 10]), np.array([3.0, 4, 5, 11]))
     assert [group.tolist() for group in groups] == [[0, 1, 2]]
     assert at_once(np.array([]), np.array([])) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(ends=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 4)), max_size=9))
+def test_at_once_are_the_largest_sets(ends: list[tuple[int, int]]) -> None:
+    first, last = (np.array([f + k * long for f, long in ends], dtype=float) for k in (0, 1))
+    moments = [frozenset(np.flatnonzero((first <= t) & (t <= last)).tolist()) for t in range(13)]
+    largest = {s for s in moments if len(s) > 1 and not any(s < other for other in moments)}
+    groups = [frozenset(group.tolist()) for group in at_once(first, last)]
+    assert len(groups) == len(largest)
+    assert set(groups) == largest
+
+
+def test_a_long_video_of_a_busy_place_takes_no_time() -> None:
+    rng = np.random.default_rng(0)
+    first = np.sort(rng.uniform(0, 2000, 2000))
+    began = time.process_time()
+    together = at_once(first, first + rng.uniform(1, 12, 2000))
+    found = assign(rng.uniform(0, 1, (2000, 100)), 0.01, together)
+    assert time.process_time() - began < 10  # a minute and more where every set is compared with every other
+    assert all(len(set(found[g][found[g] >= 0])) == (found[g] >= 0).sum() for g in together)
