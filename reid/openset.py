@@ -14,6 +14,7 @@ from gaitreid.reid.compare import SATURATING
 from gaitreid.reid.search import Metric, search
 
 NEAREST = 1000  # gallery items that a probe's names are looked for among
+OWN = 64  # nearest items among which somebody else is sought first; who has more of their own is sought without these
 STRANGERS = 4096  # items of a gallery that play strangers; of larger ones a sample
 COHORT_PEOPLE = 8.0  # people that the cohort's spread counts for, beside those of the gallery
 COHORT_MEAN = 0.1  # and its mean: other cameras and clothes move distances more than they spread them
@@ -215,8 +216,11 @@ def _stranger_distances(
     if len(items) > STRANGERS:
         items = np.sort(np.random.default_rng(0).choice(items, STRANGERS, replace=False))
     most = int(np.bincount(code).max())
-    distance, found = search(vectors[items], vectors, most + 1, **like)
+    distance, found = search(vectors[items], vectors, min(most + 1, OWN), **like)
     other = np.where(code[found] == code[items][:, None], np.inf, distance).min(axis=1)
+    among = np.flatnonzero(np.isinf(other))  # their own alone are near
+    who = code[items[among]], code
+    other[among] = search(vectors[items[among]], vectors, OWN, **like, strangers=who)[0][:, 0]
     other = _standardised(other[:, None], vectors[items], cohort, like)[:, 0]
     return other, np.unique(code[items], return_inverse=True)[1]
 

@@ -10,7 +10,9 @@ from gaitreid.pose.arrays import FloatArray, IntArray
 from gaitreid.reid.compare import NEAR, SATURATING, SATURATION, THREADS, like_with_like, neither, saturated
 
 CHUNK = 2**15  # gallery vectors at a time
+MEASURED = 2**24  # numbers of gallery vectors that a thread holds to measure distances to them
 Metric = Literal["cosine", "euclidean", "robust", "alike"]
+Who = tuple[IntArray, IntArray]
 
 
 def search(
@@ -21,6 +23,7 @@ def search(
     *,
     parts: int = 1,
     context: int = 0,
+    strangers: Who | None = None,
     device: str = "cpu",
 ) -> tuple[NDArray[np.float32], IntArray]:
     """Exact search; items equally far are in the order of their rows.
@@ -34,6 +37,7 @@ def search(
         k: at most G are found.
         parts: stretches of equal length that a vector has; the distance is the mean over them.
         context: numbers at the end of each that say how a walk was seen (`robust`, `alike`).
+        strangers: who each probe and gallery item is of (P,), (G,), as numbers: those of the same one are infinitely far.
         device: of torch, such as `cpu` or `cuda:0`.
 
     Returns:
@@ -41,7 +45,7 @@ def search(
     """
     k = min(k, len(gallery))
     summed = metric == "cosine" or (parts == 1 and not context)  # one product gives the whole distance, or its order
-    nearest = _faiss if device == "cpu" and summed else _torch
+    nearest = _faiss if device == "cpu" and summed and strangers is None else _torch
     if not k or not len(probe):
         return np.empty((len(probe), k), dtype=np.float32), np.empty((len(probe), k), dtype=np.int64)
     best: NDArray[np.float32] = np.empty((len(probe), 0), dtype=np.float32)
@@ -50,8 +54,11 @@ def search(
     for first in range(0, len(gallery), CHUNK):
         chunk = gallery[first : first + CHUNK]
         against = _prepared(chunk, metric, parts)
-        places = nearest(queries, against, min(k, len(chunk)), metric, parts, context, device)
+        who = (strangers[0], strangers[1][first : first + CHUNK]) if strangers else None
+        places = nearest(queries, against, min(k, len(chunk)), metric, parts, context, device, who)
         found = _measured(queries, against, places, metric, parts, context)
+        if who:
+            found[who[1][places] == who[0][:, None]] = np.inf
         best, rows = _merged(best, rows, found, places + first, k)
     return best, rows
 
@@ -74,7 +81,14 @@ def _prepared(vectors: FloatArray, metric: Metric, parts: int) -> NDArray[np.flo
 
 
 def _faiss(
-    probe: NDArray[np.float32], gallery: NDArray[np.float32], k: int, metric: Metric, parts: int, context: int, device: str
+    probe: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    k: int,
+    metric: Metric,
+    parts: int,
+    context: int,
+    device: str,
+    strangers: Who | None,
 ) -> IntArray:
     import faiss
 
@@ -84,7 +98,14 @@ def _faiss(
 
 
 def _torch(
-    probe: NDArray[np.float32], gallery: NDArray[np.float32], k: int, metric: Metric, parts: int, context: int, device: str
+    probe: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    k: int,
+    metric: Metric,
+    parts: int,
+    context: int,
+    device: str,
+    strangers: Who | None,
 ) -> IntArray:
     import torch
 
@@ -108,6 +129,11 @@ def _torch(
                 alike = known * (-(torch.cdist(block[..., wide:], against[..., wide:]) ** 2)).exp()
                 apart = alike * apart + (1 - alike) * neither(metric)
             distance = apart.mean(0)
+        if strangers:
+            of_probe, of_item = (
+                torch.as_tensor(who, device=device) for who in (strangers[0][first : first + size], strangers[1])
+            )
+            distance[of_probe[:, None] == of_item] = torch.inf
         places.append(distance.topk(k, dim=1, largest=False).indices.cpu().numpy())
     return np.concatenate(places)
 
@@ -117,9 +143,10 @@ def _measured(
 ) -> NDArray[np.float32]:
     """Distances to these rows (P, k), from differences; unit vectors' 1 - cosine is half the square of theirs."""
     result = np.empty(rows.shape, dtype=np.float32)
+    size = min(256, max(1, MEASURED // max(1, rows.shape[1] * probe.shape[1])))
 
     def measure(first: int) -> None:
-        block = slice(first, first + 256)
+        block = slice(first, first + size)
         mine = probe[block].reshape(-1, 1, parts, probe.shape[1] // parts)
         near = gallery[rows[block]].reshape(*rows[block].shape, parts, -1)
         wide = near.shape[3] - context
@@ -136,7 +163,7 @@ def _measured(
         result[block] = distance.mean(axis=2)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(measure, range(0, len(probe), 256)))
+        list(pool.map(measure, range(0, len(probe), size)))
     return result
 
 

@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from gaitreid.pose.arrays import FloatArray, TextArray
 from gaitreid.pose.errors import UsageError
 from gaitreid.reid.openset import assign, at_once, calibrate, name_distances
+from gaitreid.reid.search import search
 
 
 def crowd(people: int, tracks: int, seed: int, dims: int = 24, apart: float = 1.0) -> tuple[FloatArray, TextArray]:
@@ -126,6 +127,25 @@ def test_a_large_gallery_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.searches == 100
     monkeypatch.undo()
     assert found.threshold(0.1) == pytest.approx(calibrate(vectors, names).threshold(0.1), rel=0.1)
+
+
+def test_somebody_with_half_of_all_tracks_is_calibrated_like_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many items are measured does not grow with the tracks of one person: they are more than memory holds."""
+    vectors, names = crowd(40, 5, 0)
+    names[:100] = "guard"
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    own = np.where(names[:, None] == names, np.inf, 1 - unit @ unit.T).min(axis=1)
+    asked = []
+
+    def counted(probe: FloatArray, gallery: FloatArray, k: int, *arguments: Any, **options: Any) -> Any:
+        asked.append(k)
+        return search(probe, gallery, k, *arguments, **options)
+
+    monkeypatch.setattr("gaitreid.reid.openset.search", counted)
+    found = calibrate(vectors, names)
+    means = [np.sqrt(own[names == n]).mean() for n in np.unique(names)]
+    assert found.mean == pytest.approx(np.mean(means), abs=1e-6)
+    assert max(asked) <= 64
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,3 +1,4 @@
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,34 @@ def test_chunks_and_backends_do_not_matter(monkeypatch: pytest.MonkeyPatch, metr
     torchs, places = search(probe, gallery, 7, metric)
     np.testing.assert_array_equal(places, rows)
     np.testing.assert_allclose(torchs, distance, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "robust"])
+def test_the_nearest_of_another_person(monkeypatch: pytest.MonkeyPatch, metric: Any) -> None:
+    monkeypatch.setattr(module, "CHUNK", 40)  # the first is one person's alone
+    rng = np.random.default_rng(4)
+    who = np.sort(rng.integers(0, 4, 100))
+    who[:45] = 0
+    vectors = rng.normal(size=(4, 6))[who] + 0.3 * rng.normal(size=(100, 6))
+    distance, rows = search(vectors, vectors, 3, metric, parts=2, strangers=(who, who))
+    expected = np.where(who[:, None] == who, np.inf, slow(vectors, vectors, metric, 2))
+    np.testing.assert_allclose(distance, np.sort(expected, axis=1)[:, :3], atol=2e-6)
+    assert (who[rows] != who[:, None]).all()
+    distance, _ = search(vectors[:2], vectors[:45], 3, metric, parts=2, strangers=(who[:2], who[:45]))
+    assert np.isinf(distance).all()
+
+
+def test_memory_does_not_grow_with_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "THREADS", 1)
+    vectors = np.random.default_rng(0).normal(size=(600, 300)).astype(np.float32)
+    every = search(vectors[:100], vectors, 600, "euclidean")
+    monkeypatch.setattr(module, "MEASURED", 2**18)
+    tracemalloc.start()
+    found = search(vectors[:100], vectors, 600, "euclidean")
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found[0], every[0])
+    assert held < 10e6  # 72 MB are the vectors of all that are found
 
 
 def test_close_vectors_far_from_the_origin() -> None:
