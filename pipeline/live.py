@@ -11,12 +11,14 @@ import cv2
 import numpy as np
 
 from gaitreid.pipeline.clips import Clip, Recogniser, Seen
+from gaitreid.pipeline.extract import check
 from gaitreid.pipeline.identify import Identity, Naming
+from gaitreid.pipeline.limits import LimitsConfig
 from gaitreid.pose.detect import choose
 from gaitreid.pose.errors import ItemError
 from gaitreid.pose.estimate import Crop, Estimators
-from gaitreid.pose.extract import Person, Tracker, silhouettes_of, track_of
-from gaitreid.pose.video import Bounds, Frame, frames
+from gaitreid.pose.extract import Person, Tracker, is_clear, silhouettes_of, track_of
+from gaitreid.pose.video import Frame, frames
 
 SPAN = 4.0  # seconds of a walk that a name is drawn from: about four cycles
 EVERY = 1.0  # seconds between two looks at who is who
@@ -41,16 +43,17 @@ class Moment:
 
 
 def live(source: str, recogniser: Recogniser, naming: Naming, estimators: Estimators) -> Iterator[Moment]:
-    """Follow a camera (its number), or a file as if it were one, and say about every second who is seen.
+    """Follow a camera (its number), or a file as if it were one, and say about every second, and at the end, who is seen.
 
     Raises:
-        ItemError: `unreadable`: there is no such camera or file, or nothing can be decoded.
+        ItemError: `unreadable`: there is no such camera or file, or nothing can be decoded; of a file also as of `extract`.
     """
-    config, bounds = recogniser.config.extract, recogniser.config.limits.bounds
-    stream = _camera(int(source)) if source.isdigit() else _file(Path(source), config.max_fps, bounds)
+    config, limits = recogniser.config.extract, recogniser.config.limits
+    camera = source.isdecimal()
+    stream = _camera(int(source)) if camera else _file(Path(source), config.max_fps, limits)
     detector = config.detector
     if detector == "auto":  # a camera that is watched live stands still
-        detector = "motion" if source.isdigit() else choose(Path(source), bounds)[0]
+        detector = "motion" if camera else choose(Path(source), limits.bounds)[0]
     first = estimators.take()
     nobody = np.zeros((Crop().height, Crop().width, 3), dtype=np.uint8)
     first(nobody)  # the first picture takes a second: not while the video plays
@@ -58,18 +61,9 @@ def live(source: str, recogniser: Recogniser, naming: Naming, estimators: Estima
     tracker = Tracker(config, detector, estimators)
     numbers: WeakKeyDictionary[Person, int] = WeakKeyDictionary()
     next_number = count(1)
-    began, look, dropped = clock.monotonic(), EVERY, 0
-    for read, frame in enumerate(stream, 1):
-        early = began + frame.time - clock.monotonic()
-        if early > 0:
-            clock.sleep(early)
-        elif early < -LATE:
-            dropped += 1
-            continue
-        tracker.step(frame)
-        if frame.time < look:
-            continue
-        look = frame.time + EVERY
+    began, look, dropped, read, last = clock.monotonic(), EVERY, 0, 0, None
+
+    def moment(frame: Frame) -> Moment:
         people = []
         for person in tracker.people:
             number = numbers[person] if person in numbers else numbers.setdefault(person, next(next_number))
@@ -77,7 +71,25 @@ def live(source: str, recogniser: Recogniser, naming: Naming, estimators: Estima
             if seen:
                 people.append(seen)
         identities = naming(Clip(Path(source), "", people))
-        yield Moment(frame.time, identities, max(clock.monotonic() - began - frame.time, 0.0), dropped, read)
+        return Moment(frame.time, identities, max(clock.monotonic() - began - frame.time, 0.0), dropped, read)
+
+    for frame in stream:
+        read += 1
+        early = began + frame.time - clock.monotonic()
+        if early > 0:
+            clock.sleep(early)
+        elif early < -LATE:
+            dropped += 1
+            continue
+        tracker.step(frame)
+        last = frame
+        if frame.time >= look:
+            look, last = frame.time + EVERY, None
+            yield moment(frame)
+    if not read:
+        raise ItemError("unreadable", "no picture came")
+    if last is not None:  # what was seen since the last look
+        yield moment(last)
     tracker.finish()
 
 
@@ -92,7 +104,8 @@ def lines(moment: Moment) -> Iterator[str]:
 
 
 def _seen(person: Person, number: int, recogniser: Recogniser, width: int) -> Seen | None:
-    """The last SPAN seconds of somebody; None where they were not seen for long enough."""
+    """The last SPAN seconds of somebody; None where they were not seen for long enough, or not well."""
+    config = recogniser.config.extract
     first = int(np.searchsorted(person.time, person.time[-1] - SPAN))
     recent = replace(
         person,
@@ -102,6 +115,8 @@ def _seen(person: Person, number: int, recogniser: Recogniser, width: int) -> Se
         estimates=person.estimates[first:],
         masks=person.masks[first:],
     )
+    if person.time[-1] - person.time[0] < config.min_seconds or not is_clear(recent, config):
+        return None
     try:
         track = track_of(recent)
         return Seen(number, track, *recogniser.vector(track, silhouettes_of(recent), width))
@@ -109,16 +124,15 @@ def _seen(person: Person, number: int, recogniser: Recogniser, width: int) -> Se
         return None
 
 
-def _file(path: Path, max_fps: float, bounds: Bounds) -> Iterator[Frame]:
-    if not path.is_file():
-        raise ItemError("unreadable", "no such file")
-    return frames(path, max_fps, bounds)[1]
+def _file(path: Path, max_fps: float, limits: LimitsConfig) -> Iterator[Frame]:
+    check(path, limits)
+    return frames(path, max_fps, limits.bounds)[1]
 
 
 def _camera(number: int) -> Iterator[Frame]:
     """Frames as they come."""
     cv2.utils.logging.setLogLevel(0)  # its complaints about cameras that are not there go to stderr
-    capture = cv2.VideoCapture(number)
+    capture = cv2.VideoCapture(min(number, 2**31 - 1))  # a larger number is none to OpenCV
     if not capture.isOpened():
         raise ItemError("unreadable", f"there is no camera {number}")
     return _read(capture)

@@ -492,9 +492,14 @@ def _reason(person: Person, config: ExtractConfig) -> str:
     """Why a track is kept out; empty where it is not."""
     if person.time[-1] - person.time[0] < config.min_seconds:
         return "too-short"
+    return "" if is_clear(person, config) else "low-confidence"
+
+
+def is_clear(person: Person, config: ExtractConfig) -> bool:
+    """Whether somebody was seen well enough for a track."""
     scores = [core_score(e, person.estimator.skeleton) for e in person.estimates]
     least = least_score(config, person.estimator)
-    return "low-confidence" if np.median(scores) < min((1 + least) / 2, 1.5 * least) else ""
+    return bool(np.median(scores) >= min((1 + least) / 2, 1.5 * least))
 
 
 def track_of(person: Person) -> Track2D:
