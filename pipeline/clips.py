@@ -102,7 +102,7 @@ class Recogniser:
             masks, width: its silhouettes, if there are any, and the width of the picture, for images beside it.
 
         Raises:
-            ItemError: the track cannot be lifted, or is too short for a window.
+            ItemError: the track cannot be lifted, or is too short for a window; `not-finite`: the encoder makes no numbers of it.
         """
         from gaitreid.reid.encode import encode
 
@@ -113,6 +113,8 @@ class Recogniser:
         where = device(self.config.device)
         vectors = encode(self.encoder, frames, windows.start, self.split.length, self.form, self.config.encode.batch, where)
         vector = np.asarray(self._whitened(vectors).mean(axis=0), dtype=np.float32)
+        if not np.isfinite(vector).all():  # a gallery with such a vector could not be read again
+            raise ItemError("not-finite", f"the encoder '{self.name}' makes no finite numbers of it: train it again")
         if self.beside:
             vector = self.beside.join(vector, self._images(self.beside, track, masks, width))
         return vector, len(vectors)

@@ -8,20 +8,22 @@ import signal
 import stat
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from gaitreid.pipeline import gallery as galleries
-from gaitreid.pipeline import store
+from gaitreid.pipeline import clips, shipped, store
 from gaitreid.pipeline.clips import Clip, Seen
+from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.gallery import Book
 from gaitreid.pipeline.identify import CSV_COLUMNS, Naming, closing, table, write
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import FloatArray
-from gaitreid.pose.errors import UsageError
+from gaitreid.pose.errors import ItemError, UsageError
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.skeleton import H36M17
 
@@ -257,6 +259,20 @@ def test_one_person_needs_a_cohort(tmp_path: Path) -> None:
     book = enrolled(path, 1, recogniser=Made(40))
     assert "40 people who come with the encoder" in book.describe(0.05)
     assert [i.answer for i in named(path, clip("probe", seen(0, draw=3), seen(33, 2, 9.0)))] == ["p0", "unknown"]
+
+
+def test_nobody_joins_by_what_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an encoder whose training diverged."""
+    recogniser = clips.Recogniser(shipped.folder(), shipped.NAME, Config())
+    windows: Any = SimpleNamespace(xyz=None, start=[0], skeleton=None)
+    for name in ("lift", "split_track", "in_joints"):
+        monkeypatch.setattr(clips, name, lambda *_: windows)
+    vectors = np.ones((1, len(recogniser.moments.mean)), dtype=np.float32)
+    monkeypatch.setattr("gaitreid.reid.encode.encode", lambda *_: vectors)
+    assert recogniser.vector(track())[1] == 1
+    vectors[0, 3] = np.nan
+    with pytest.raises(ItemError, match="train it again"):
+        recogniser.vector(track())
 
 
 def test_calibration_is_stored_and_shown(tmp_path: Path) -> None:
