@@ -5,7 +5,7 @@ identities.csv   one line a track and rank; identities.json  the same, with the 
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from gaitreid.pipeline.clips import Clip, Recogniser, Seen
 from gaitreid.pipeline.files import replacing, write_json
 from gaitreid.pipeline.gallery import UNKNOWN, Book, check_encoder
+from gaitreid.pose.arrays import take
 from gaitreid.reid.openset import assign, at_once, name_distances
 
 CSV_COLUMNS = ("video", "track", "start_s", "end_s", "answer", "rank", "name", "distance", "margin", "score")
@@ -56,6 +57,12 @@ class Identity:
     def span(self) -> tuple[float, float]:
         """Seconds from the first frame of the video."""
         return float(self.person.track.time[0]), float(self.person.track.time[-1])
+
+    @property
+    def brief(self) -> "Identity":
+        """The same with the first and the last frame alone: those of thousands of videos are kept."""
+        track = take(self.person.track, "T", [0, -1])
+        return replace(self, person=replace(self.person, track=track, vector=self.person.vector[:0]))
 
     @property
     def score(self) -> float:

@@ -1,7 +1,11 @@
 """Naming people in videos: those that are given, those that come into a folder, and what a camera sees."""
 
+import os
+import stat
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from gaitreid.pipeline.clips import Recogniser, clips
@@ -41,27 +45,27 @@ def identify(
     Raises:
         EmptyError: there is nobody to name.
     """
-    found: list[Identity] = []
-    summary, count = Summary(), 0
+    found: dict[Path, list[Identity]] = {}
+    summary = Summary()
     for batch in _batches(videos, watch, stop_after, console, (work.root, folder)):
+        again = {path.resolve() for path in batch}  # files that came in parts, or were put in the place of others
+        summary.failed[:] = [failure for failure in summary.failed if Path(failure.item) not in again]
+        summary.done[:] = [item for item in summary.done if Path(item) not in again]
+        for path in again:
+            found.pop(path, None)
         for clip in clips(work, batch, recogniser, console, summary, jobs=jobs):
-            count += 1
             identities = naming(clip)
-            found += identities
+            found[clip.path] = [identity.brief for identity in identities]
             for line in table(identities):
                 console.say(line)
             if overlays and identities:
-                _draw(
-                    folder / f"{clip.path.stem}-{clip.source[:6]}.mp4",
-                    identities,
-                    recogniser.config.limits.bounds,
-                    summary,
-                    console,
-                )
-        write(folder, found, naming, gallery)
-    console.say(closing(found, naming, videos=count))
-    if not found:
-        raise EmptyError("identify: there is nobody to name" + (": the lines above say why" if count else ""))
+                target = folder / f"{clip.path.stem}-{clip.source[:6]}.mp4"
+                _draw(target, identities, recogniser.config.limits.bounds, summary, console)
+        write(folder, list(chain(*found.values())), naming, gallery)
+    every = list(chain(*found.values()))
+    console.say(closing(every, naming, videos=len(found)))
+    if not every:
+        raise EmptyError("identify: there is nobody to name" + (": the lines above say why" if found or summary.failed else ""))
     console.say(f"identify: {folder / 'identities.csv'}")
     return summary
 
@@ -120,12 +124,15 @@ def _batches(
 
 def _files(folder: Path, ours: Sequence[Path]) -> Iterator[tuple[Path, int, float]]:
     left_out = [own for own in (below(folder, path) for path in ours) if own]
-    for path in folder.rglob("*"):
-        if any(path.is_relative_to(own) for own in left_out):
-            continue
-        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and path.is_file():
-            facts = path.stat()
-            yield path, facts.st_size, facts.st_mtime
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in names):
+            if any(path.is_relative_to(own) for own in left_out):
+                continue
+            if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith("."):
+                with suppress(OSError):  # it may be gone by now
+                    facts = path.stat()
+                    if stat.S_ISREG(facts.st_mode):
+                        yield path, facts.st_size, facts.st_mtime
 
 
 def _draw(path: Path, identities: Sequence[Identity], bounds: Bounds, summary: Summary, console: Console) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gaitreid.pipeline import gallery as galleries
 from gaitreid.pipeline import clips, shipped, store
+from gaitreid.pipeline import gallery as galleries
 from gaitreid.pipeline.clips import Clip, Seen
 from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
