@@ -1,7 +1,8 @@
 """A gallery that lasts: one HDF5 file of people and their vectors, changed whole or not at all, by one writer at a time."""
 
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -97,11 +98,8 @@ class Book:
         return replace(self, gallery=replace(self.gallery, name=np.where(rows, name, self.gallery.name)))
 
     def joined(self, other: Gallery) -> "Book":
-        """With what another has; a track that is in both is taken from the other."""
-        of = self.gallery
-        there = set(zip(other.source.tolist(), other.track.tolist(), strict=True))
-        kept = [key not in there for key in zip(of.source.tolist(), of.track.tolist(), strict=True)]
-        ours = take(of, "K", np.array(kept, dtype=np.bool_))
+        """With what another has; a video that is in both is taken from the other."""
+        ours = take(self.gallery, "K", ~np.isin(self.gallery.source, other.source))
         columns: dict[str, Any] = {
             name: np.concatenate([getattr(ours, name), getattr(other, name)]) for name, _ in specs(Gallery)
         }
@@ -129,7 +127,7 @@ def read(path: Path) -> Book:
 
 
 def add(path: Path, name: str, clips: Sequence[Clip], recogniser: Recogniser, console: Console) -> Book:
-    """Enrol somebody with the clips in which they walk; a track that is there already takes the place of itself.
+    """Enrol somebody with the clips in which they walk; a video that is there already takes the place of itself.
 
     A clip shows one person: of several who walk at the same time the one seen longest is taken, and a line names the others.
 
@@ -157,10 +155,7 @@ def add(path: Path, name: str, clips: Sequence[Clip], recogniser: Recogniser, co
         if old is None:
             return Book(new, Cohort(vector=recogniser.cohort), recogniser.metric)
         check_encoder(old.gallery, recogniser, path)
-        for clip in clips:
-            owners = set(old.gallery.name[old.gallery.source == clip.source].tolist())
-            if owners - {name}:
-                raise UsageError(f"{clip.path}: is in the gallery as '{owners.pop()}': rename that, or remove it first")
+        _check_owners(old.gallery, ((clip.source, name, str(clip.path)) for clip in clips))
         return old.joined(new)
 
     return _change(path, change)
@@ -204,19 +199,26 @@ def merge(path: Path, first: str, others: Sequence[str]) -> Book:
     """Make one of several people, called as the first; gallery files among them bring everybody who is in them.
 
     Raises:
-        UsageError: there is nothing to merge, one of them is not there, or a file is of another encoder.
+        UsageError: there is nothing to merge, one of them is not there, or a file is of another encoder, or has a video that is
+            somebody else's here.
     """
-    files = [Path(item) for item in (first, *others) if Path(item).is_file()]
-    names = [item for item in (first, *others) if not Path(item).is_file()]
-    if len(names) == 1 and not files:
-        raise UsageError("merge takes two people or more, or a gallery file")
 
     def change(old: Book | None) -> Book:
-        book = read(files[0]) if old is None and files else _there(old, path)
+        known = set(old.gallery.name.tolist()) if old else set()
+        files = [item for item in (first, *others) if item not in known and os.path.isfile(item)]  # noqa: PTH113 (of names too long, too)
+        names = [item for item in (first, *others) if item not in files]
+        if len(names) == 1 and not files:
+            raise UsageError("merge takes two people or more, or a gallery file")
+        book = old
         for file in files:
-            theirs = read(file).gallery
-            _check_same(book.gallery, theirs, path, file)
-            book = book.joined(theirs)
+            new = read(Path(file))
+            theirs = new.gallery
+            if book:
+                _check_same(book.gallery, theirs, path, Path(file))
+                called = (f"{file}: {video}" for video in theirs.video.tolist())
+                _check_owners(book.gallery, zip(theirs.source.tolist(), theirs.name.tolist(), called, strict=True))
+            book = book.joined(theirs) if book else new
+        book = _there(book, path)
         for name in names:
             book = book.renamed(book.of(name, path), names[0])
         return book
@@ -250,6 +252,21 @@ def _check_same(ours: Gallery, theirs: Gallery, path: Path, other: Path) -> None
             f"{other} holds vectors of the encoder '{theirs.encoder}' (SHA-256 {theirs.weights[:16]}), "
             f"{path} of '{ours.encoder}' ({ours.weights[:16]}), or made by other settings: they cannot be compared"
         )
+
+
+def _check_owners(gallery: Gallery, videos: Iterable[tuple[str, str, str]]) -> None:
+    """See that no video is of somebody of another name.
+
+    Args:
+        videos: of each its source, whose it is, and what to call it.
+
+    Raises:
+        UsageError: one is.
+    """
+    owners = dict(zip(gallery.source.tolist(), gallery.name.tolist(), strict=True))
+    for source, name, video in videos:
+        if (owner := owners.get(source, name)) != name:
+            raise UsageError(f"{video}: is in the gallery as '{owner}': rename that, or remove it first")
 
 
 def _one_walker(clip: Clip, name: str, console: Console) -> list[Seen]:

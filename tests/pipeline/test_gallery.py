@@ -155,6 +155,34 @@ def test_galleries_are_merged(tmp_path: Path) -> None:
     assert [p.name for p in galleries.merge(tmp_path / "new.h5", str(theirs), []).people] == ["p7"]
 
 
+def test_merging_takes_no_video_from_anybody(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours.h5", tmp_path / "theirs.h5"
+    galleries.add(ours, "Ann", [clip("7", seen(7))], Made(), Console(-1))
+    galleries.add(theirs, "Bob", [clip("7", seen(7))], Made(), Console(-1))
+    with pytest.raises(UsageError, match=r"theirs\.h5: 7\.avi: is in the gallery as 'Ann'"):
+        galleries.merge(ours, str(theirs), [])
+    assert [p.name for p in galleries.read(ours).people] == ["Ann"]
+    galleries.rename(theirs, "Bob", "Ann")
+    assert [(p.name, p.tracks) for p in galleries.merge(ours, str(theirs), []).people] == [("Ann", 1)]
+
+
+def test_who_is_there_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "gallery.h5"
+    enrolled(path, 2)
+    monkeypatch.chdir(tmp_path)
+    Path("p1").write_bytes(b"of that name by chance")
+    assert [(p.name, p.tracks) for p in galleries.merge(path, "p0", ["p1"]).people] == [("p0", 4)]
+    with pytest.raises(UsageError, match="nobody is called"):
+        galleries.merge(path, "p0", ["n" * 300])
+
+
+def test_what_a_video_shows_no_more_goes(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.h5"
+    galleries.add(path, "Ann", [clip("a", seen(1, 1), seen(1, 2, 5.0)), clip("b", seen(1))], Made(), Console(-1))
+    book = galleries.add(path, "Ann", [clip("a", seen(1, 1, seconds=4.0))], Made(), Console(-1))  # posed otherwise
+    assert sorted(zip(book.gallery.video.tolist(), book.gallery.track.tolist(), strict=True)) == [("a.avi", 1), ("b.avi", 1)]
+
+
 def test_a_video_is_of_one_person(tmp_path: Path) -> None:
     path = tmp_path / "gallery.h5"
     enrolled(path, 2)
