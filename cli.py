@@ -569,6 +569,12 @@ def identify(
     """Who is who in these videos, by a gallery; strangers are `unknown`."""
     if not videos and watch is None and live is None:
         raise typer.BadParameter("name videos, or --watch, or --live", param_hint="VIDEOS...")
+    if live is not None and (videos or watch or out or overlay or top):
+        raise typer.BadParameter(
+            "goes without VIDEOS, --watch, --out, --overlay and --top: nothing is written", param_hint="--live"
+        )
+    if stop_after is not None and watch is None:
+        raise typer.BadParameter("says when --watch ends, which is not given", param_hint="--stop-after")
     session = _session(common, {"match.top": top})
     _end(
         session.identify(

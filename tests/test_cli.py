@@ -1,6 +1,7 @@
 import os
 
 import pytest
+from commands import run
 
 from gaitreid.cli import share_the_cores
 
@@ -18,3 +19,11 @@ def test_threads_wait_for_microseconds_unless_told_otherwise(
         monkeypatch.setenv(name, value)
     share_the_cores()
     assert os.environ.get("GOMP_SPINCOUNT") == spins
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("walk.mp4", "--live", "0"), ("--live", "0", "--overlay"), ("--live", "0", "--top", "3"), ("walk.mp4", "--stop-after", "3")],
+)
+def test_options_that_would_do_nothing_are_refused(words: tuple[str, ...]) -> None:
+    assert "Invalid value for --" in run("identify", *words, expect=2).output
