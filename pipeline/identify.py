@@ -4,6 +4,7 @@ identities.csv   one line a track and rank; identities.json  the same, with the 
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -136,7 +137,8 @@ def table(identities: Sequence[Identity]) -> Iterator[str]:
 
 
 def write(folder: Path, identities: Sequence[Identity], naming: Naming, gallery: Path) -> None:
-    """identities.csv and identities.json."""
+    """identities.csv and identities.json; a video goes by its name, and by its whole path where another has the same."""
+    videos = _called(identities)
     with replacing(folder / "identities.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(CSV_COLUMNS)
@@ -144,12 +146,18 @@ def write(folder: Path, identities: Sequence[Identity], naming: Naming, gallery:
             start, end = i.span
             for c in i.candidates:
                 margin = f"{i.margin:.6g}" if c.rank == 1 and i.margin is not None else ""
-                place_in = (i.video.name, i.person.number, f"{start:.3f}", f"{end:.3f}")
+                place_in = (videos[i.video], i.person.number, f"{start:.3f}", f"{end:.3f}")
                 rows.writerow((*place_in, i.answer, c.rank, c.name, f"{c.distance:.6g}", margin, f"{c.score:.4f}"))
-    write_json(folder / "identities.json", _report(identities, naming, gallery))
+    write_json(folder / "identities.json", _report(identities, videos, naming, gallery))
 
 
-def _report(identities: Sequence[Identity], naming: Naming, gallery: Path) -> dict[str, Any]:
+def _called(identities: Sequence[Identity]) -> dict[Path, str]:
+    videos = {i.video for i in identities}
+    counts = Counter(video.name for video in videos)
+    return {video: video.name if counts[video.name] == 1 else str(video) for video in videos}
+
+
+def _report(identities: Sequence[Identity], videos: dict[Path, str], naming: Naming, gallery: Path) -> dict[str, Any]:
     found = naming.book.calibration
     return {
         "gallery": str(gallery),
@@ -166,7 +174,7 @@ def _report(identities: Sequence[Identity], naming: Naming, gallery: Path) -> di
         },
         "tracks": [
             {
-                "video": i.video.name,
+                "video": videos[i.video],
                 "track": i.person.number,
                 "start_s": i.span[0],
                 "end_s": i.span[1],

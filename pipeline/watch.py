@@ -97,12 +97,12 @@ def _batches(
     Args:
         ours: folders whose videos we write ourselves: they do not count.
     """
+    if watch is not None and not watch.is_dir():
+        raise UsageError(f"--watch {watch}: no such folder")
     if videos:
         yield list(videos)
     if watch is None:
         return
-    if not watch.is_dir():
-        raise UsageError(f"--watch {watch}: no such folder")
     console.say(f"identify: watching {watch}; Ctrl-C ends it")
     done: set[tuple[Path, int, float]] = set()
     before: set[tuple[Path, int, float]] = set()

@@ -15,7 +15,7 @@ from gaitreid.pipeline.gallery import Book
 from gaitreid.pipeline.identify import Naming
 from gaitreid.pipeline.jobs import Failure, Summary
 from gaitreid.pipeline.work import Work
-from gaitreid.pose.errors import EmptyError
+from gaitreid.pose.errors import EmptyError, UsageError
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.skeleton import H36M17
 from gaitreid.reid.records import Cohort, Gallery
@@ -65,11 +65,11 @@ def named(folder: Path, monkeypatch: pytest.MonkeyPatch, batches: list[dict[str,
     ) -> Iterator[Clip]:
         content = next(contents)
         for video in videos:
-            if isinstance(content[video.name], str):
-                summary.failed.append(Failure(str(video), content[video.name], ""))
+            if isinstance(content[str(video.relative_to(folder))], str):
+                summary.failed.append(Failure(str(video), content[str(video.relative_to(folder))], ""))
                 continue
             summary.done.append(str(video))
-            yield Clip(video.resolve(), "", content[video.name])
+            yield Clip(video.resolve(), "", content[str(video.relative_to(folder))])
 
     monkeypatch.setattr(watch, "clips", clips)
     monkeypatch.setattr(watch, "_batches", lambda *_: ([folder / name for name in batch] for batch in batches))
@@ -100,6 +100,19 @@ def test_of_thousands_of_videos_no_keypoints_are_kept(tmp_path: Path, monkeypatc
     with pytest.raises(FileNotFoundError):  # nothing is written
         named(tmp_path, monkeypatch, [{"a.avi": [seen(1, 1000)]}])
     assert [(len(i.person.track.xy), i.span) for i in kept] == [(2, (0.0, pytest.approx(39.96)))]
+
+
+def test_videos_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("monday", "tuesday"):
+        (tmp_path / name).mkdir()
+    batches = [{"monday/cam.avi": [seen(1, 30)], "tuesday/cam.avi": [seen(1, 30)], "tuesday/door.avi": [seen(1, 30)]}]
+    rows = [row["video"] for row in named(tmp_path, monkeypatch, batches)[1] if row["rank"] == "1"]
+    assert rows == [str(tmp_path / "monday/cam.avi"), str(tmp_path / "tuesday/cam.avi"), "door.avi"]
+
+
+def test_a_folder_to_watch_is_there_before_work_begins(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such folder"):
+        next(watch._batches([tmp_path / "a.avi"], tmp_path / "none", None, Console(-1)))
 
 
 def test_files_that_go_while_they_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
