@@ -58,8 +58,8 @@ def fuse(embeddings: Sequence[Embeddings], metric: Metric) -> Embeddings:
 def _common(embeddings: Sequence[Embeddings]) -> list[Embeddings]:
     """The same with the tracks that all of them have, and windows that all of them have."""
     keys = [list(zip(of.video.tolist(), of.track.tolist(), strict=True)) for of in embeddings]
-    shared = [key for key in keys[0] if all(key in others for others in map(set, keys[1:]))]
     places = [{key: row for row, key in enumerate(own)} for own in keys]
+    shared = [key for key in keys[0] if all(key in others for others in places[1:])]
     every = [_rows(of, np.array([place[key] for key in shared], np.int64)) for of, place in zip(embeddings, places, strict=True)]
     first = every[0]
     for other in every[1:]:
@@ -70,8 +70,9 @@ def _common(embeddings: Sequence[Embeddings]) -> list[Embeddings]:
             )
     if all(np.array_equal(first.window_track, other.window_track) for other in every[1:]):
         return every
-    ends = [first.window_frame[first.window_track == row] for row in range(len(shared))]
-    frames = np.array([(own[:, 0].min(), own[:, 1].max()) for own in ends])
+    frames = np.tile([np.iinfo(np.int64).max, -1], (len(shared), 1))
+    np.minimum.at(frames[:, 0], first.window_track, first.window_frame[:, 0])
+    np.maximum.at(frames[:, 1], first.window_track, first.window_frame[:, 1])
     return [
         take(of, "K", slice(None), window=of.vector, window_track=np.arange(len(shared)), window_frame=frames) for of in every
     ]

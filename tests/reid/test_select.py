@@ -5,6 +5,7 @@ import pytest
 from galleries import embeddings
 
 from gaitreid.pose.errors import UsageError
+from gaitreid.reid import select as module
 from gaitreid.reid.select import select
 
 WALKS = [
@@ -70,6 +71,20 @@ def test_lists_only_some_of_many_values() -> None:
     walks = [(f"{k:03}", "nm", "01", "000") for k in range(100)]
     with pytest.raises(UsageError, match="and 80 more"):
         select(embeddings(walks, np.zeros((100, 2))), "subject=x")
+
+
+def test_many_values_of_many_tracks_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def canonical(value: str) -> str:
+        looked.append(value)
+        return value
+
+    monkeypatch.setattr(module, "_canonical", canonical)
+    people = [f"p{k}" for k in range(300)]
+    of = embeddings([(who, "nm", "01", "000") for who in people], np.zeros((300, 2)))
+    assert len(select(of, "subject=" + "|".join(people[:200]))) == 200
+    assert len(looked) == 500
 
 
 def test_no_tracks_at_all() -> None:
