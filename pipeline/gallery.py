@@ -63,8 +63,10 @@ class Book:
     def people(self) -> list[Person]:
         """Everybody, by name."""
         of = self.gallery
-        rows = [(name, of.name == name) for name in np.unique(of.name).tolist()]
-        return [Person(n, len(np.unique(of.source[r])), int(r.sum()), int(of.windows[r].sum())) for n, r in rows]
+        names, who = np.unique(of.name, return_inverse=True)
+        videos = np.unique(np.stack([who, np.unique(of.source, return_inverse=True)[1]]), axis=1)[0]
+        counts = (np.bincount(rows, weights, len(names)) for rows, weights in ((videos, None), (who, None), (who, of.windows)))
+        return [Person(str(name), *map(int, row)) for name, *row in zip(names, *counts, strict=True)]
 
     def describe(self, rate: float) -> str:
         """The calibration in words."""
