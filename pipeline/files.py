@@ -9,12 +9,13 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from gaitreid.pose.errors import FullError, GaitReidError
 
 FULL = 64 * 2**10  # bytes: with less left on the disk, OpenCV for one writes half a file and says nothing
-LEFT_OVER = re.compile(r"^\..+\.(?P<pid>\d+)\.tmp")
+LEFT_OVER = re.compile(r"^\.(?P<name>.+)\.(?P<pid>\d+)\.tmp")
 
 
 @contextmanager
@@ -35,7 +36,8 @@ def replacing(path: Path, *, private: bool = True) -> Iterator[Path]:
     try:
         with full_disk_told(path):
             make_folder(path.parent, private=private)
-            _sweep(path)
+            if path.name in _unfinished(path.parent):
+                sweep(path)
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666))
             yield temporary
             if private:
@@ -43,9 +45,10 @@ def replacing(path: Path, *, private: bool = True) -> Iterator[Path]:
             _sync_file(temporary)
             temporary.replace(path)
             sync_folder(path.parent)
-    finally:
+    except BaseException:
         for left in path.parent.glob(f"{glob.escape(temporary.name)}*"):
             left.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -129,12 +132,22 @@ def digest(parts: Iterable[str]) -> str:
     return result.hexdigest()
 
 
-def _sweep(path: Path) -> None:
-    """Remove what processes that were killed left of this file."""
+def sweep(path: Path) -> None:
+    """Remove what processes that were killed left of a file."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
         pid = left.name.removeprefix(f".{path.name}.").partition(".")[0]
         if pid.isdigit() and not is_alive(int(pid)):
             left.unlink(missing_ok=True)
+
+
+@cache
+def _unfinished(folder: Path) -> frozenset[str]:
+    """Names of the files that were unfinished in a folder when this process first wrote there.
+
+    Once, as a folder may hold 100,000s of files: to list it for each of them took longer than to write them.
+    """
+    found = (LEFT_OVER.match(path.name) for path in folder.glob(".*.tmp*"))
+    return frozenset(match["name"] for match in found if match)
 
 
 def is_alive(pid: int) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from gaitreid.pipeline import store
 from gaitreid.pipeline.clips import Clip, Recogniser, Seen
 from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.files import sweep
 from gaitreid.pipeline.lock import holding
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import BoolArray, specs, take
@@ -296,6 +297,7 @@ def _change(path: Path, change: Callable[[Book | None], Book]) -> Book:
     with holding(path.with_name(f".{path.name}.lock"), wait=True):
         book = change(read(path) if path.exists() else None)
         facts: dict[str, store.Attribute] = {"metric": book.metric, "calibration": _calibration(book)}
+        sweep(path)
         store.write(path, "gallery", {"/gallery": book.gallery, "/cohort": book.cohort}, facts)
     return book
 

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,22 @@ def test_what_a_failed_writer_put_beside_is_removed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no"), files.replacing(tmp_path / "a.avi") as temporary:
         fail(temporary)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_many_files_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    left = [tmp_path / f".{name}.{gone.pid}.tmp{ending}" for name, ending in (("1.txt", ""), ("2.txt", ".avi"), ("other", ""))]
+    for path in left:
+        path.touch()
+    looked, glob = [], Path.glob
+
+    def looking(folder: Path, pattern: str) -> Iterator[Path]:
+        looked.append(pattern)
+        return glob(folder, pattern)
+
+    monkeypatch.setattr(Path, "glob", looking)
+    for number in range(9):
+        files.write_text(tmp_path / f"{number}.txt", "x")
+    assert len(looked) == 3  # once, and for each of the two files of which something was left
+    assert [path.exists() for path in left] == [False, False, True]
