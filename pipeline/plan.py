@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gaitreid.pipeline import disk, plugins
+from gaitreid.pipeline import disk, plugins, shipped, store
 from gaitreid.pipeline.checkpoints import read_description
 from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
@@ -14,13 +14,13 @@ from gaitreid.pipeline.extract import by_stem, in_shard
 from gaitreid.pipeline.labels import Labeller
 from gaitreid.pipeline.lifters import LIFTERS
 from gaitreid.pipeline.rates import MODEL, Rates
-from gaitreid.pipeline.shipped import NAME as SHIPPED
 from gaitreid.pipeline.silhouette_rcnn import MODEL as SILHOUETTES
 from gaitreid.pipeline.status import SHOWN, Item, Status, survey
 from gaitreid.pipeline.train import is_trained
 from gaitreid.pipeline.walk_models import is_of_walks
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import UsageError
+from gaitreid.reid.records import Sequences
 
 STAGES = {
     "extract": ("extract",),
@@ -246,16 +246,23 @@ class _Planning:
         return step
 
     def _model(self) -> str:
-        """Name of the model in force, as of `Session`: where none is named and none was trained, the one that ships."""
+        """Name of the model in force, as of `Session`: where none is named or trained, the one that ships if it can."""
         asked, usual = self.asked, self.config.train.model
         if asked.name or asked.encoder:
             return asked.name or (asked.encoder or Path()).name
-        if asked.command == "train" or asked.train or is_trained(self.work, usual):
+        if asked.command == "train" or asked.train or is_trained(self.work, usual) or not self._ships():
             return usual
-        return SHIPPED
+        return shipped.NAME
+
+    def _ships(self) -> bool:
+        """Whether the encoder that ships takes the windows: those that are there, or those that the settings will cut."""
+        if any(item.name == self.work.sequences.name and item.state == "done" for item in self.found.of("files")):
+            return shipped.takes(store.read(self.work.sequences, "sequences", Sequences, "/sequences"))
+        cut = self.config.split
+        return shipped.takes_cut(cut.length, cut.fps, cut.normalize)
 
     def _why_train(self, name: str, steps: Sequence[Step]) -> str:
-        if self.asked.encoder or name == SHIPPED:
+        if self.asked.encoder or name == shipped.NAME:
             return ""
         if not is_trained(self.work, name):
             return "missing"

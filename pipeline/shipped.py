@@ -49,11 +49,14 @@ def has_images(config: Config) -> bool:
 
 def takes(sequences: Sequences) -> bool:
     """Whether it can encode these windows: they are cut as those were that it was trained on, and have its joints."""
-    facts, skeleton = describe(folder())
-    if any(facts[key] != getattr(sequences, key) for key in ("length", "fps", "normalize")):
-        return False
     try:
-        mapping(sequences.skeleton, skeleton)
+        mapping(sequences.skeleton, describe(folder())[1])
     except UsageError:
         return False
-    return True
+    return takes_cut(sequences.length, sequences.fps, sequences.normalize)
+
+
+def takes_cut(length: int, fps: float | None, normalize: str) -> bool:
+    """Whether it can encode windows that are cut so, whatever their joints."""
+    facts, _ = describe(folder())
+    return (facts["length"], facts["fps"], facts["normalize"]) == (length, fps or 0.0, normalize)

@@ -133,6 +133,17 @@ def test_models_of_whole_walks_are_not_foreseen(project: Path) -> None:
         plan(Work(project / "work"), Config(), Asked("encode", name="gaitgl"))
 
 
+def test_the_encoder_that_ships_is_foreseen_where_it_takes_the_windows(project: Path) -> None:
+    words = ["encode", "--work", project / "work"]
+    others = [*words, "--set", "split.length=10", "--set", "train.epochs=1"]
+    assert "train" not in here(*words, "--dry-run").output
+    foreseen = here(*others, "--dry-run").output
+    assert "train   (missing): cage" in foreseen
+    assert "encode  (missing): embeddings/cage.h5" in foreseen
+    here("split", *others[1:])
+    assert "train   (missing): cage" in here(*others, "--dry-run").output  # by the windows that are there
+
+
 @pytest.mark.parametrize(
     ("command", "setting", "message"),
     [
