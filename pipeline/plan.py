@@ -84,11 +84,13 @@ def plan(work: Work, config: Config, asked: Asked) -> list[Step]:
 
     Raises:
         UsageError: a path does not exist, the labels are of none of the videos, or there is no such estimator, lifter or model;
-            or the model takes whole walks, of which nothing is foreseen.
+            or the model takes whole walks, or no windows to train, of which nothing is foreseen.
         EmptyError: there is no video in these folders.
     """
     if is_of_walks(work, asked.name, config.train.model, asked.encoder):
         raise UsageError("--dry-run: models of whole walks are not foreseen: `gaitreid status` says what is there")
+    if asked.command == "train" and config.train.model in (*LIFTERS, SILHOUETTES):
+        raise UsageError(f"--dry-run: to train '{config.train.model}' takes no windows, and is not foreseen")
     stages = STAGES[asked.command]
     _check_plugins(config, stages)
     every = by_stem(work, asked.videos) if asked.videos else {}

@@ -144,6 +144,13 @@ def test_the_encoder_that_ships_is_foreseen_where_it_takes_the_windows(project: 
     assert "train   (missing): cage" in here(*others, "--dry-run").output  # by the windows that are there
 
 
+@pytest.mark.parametrize("model", ["lifter", "matching", "silhouette-rcnn"])
+def test_trainings_without_windows_are_not_foreseen(project: Path, model: str) -> None:
+    result = here("train", "--model", model, "--dry-run", "--work", project / "work")
+    assert isinstance(result.exception, UsageError)
+    assert f"'{model}' takes no windows" in str(result.exception)
+
+
 @pytest.mark.parametrize(
     ("command", "setting", "message"),
     [
@@ -161,11 +168,10 @@ def test_what_does_not_exist_is_not_planned(
         plan(Work(project / "work"), build(Config, setting, ""), Asked(command, videos))
 
 
-def test_plug_ins_with_arguments_and_what_only_train_knows_are_planned(project: Path) -> None:
+def test_plug_ins_with_arguments_are_planned(project: Path) -> None:
     for command, setting in (
         ("lift", {"lift": {"lifter": "tcn:models/mine"}}),
-        ("train", {"train": {"model": "lifter"}}),
-        ("train", {"train": {"model": "silhouette-rcnn"}}),
+        ("encode", {"train": {"model": "lifter"}}),
     ):
         assert plan(Work(project / "work"), build(Config, setting, ""), Asked(command))
 
