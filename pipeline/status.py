@@ -20,7 +20,7 @@ from gaitreid.pipeline.extract import decides as extract_decides
 from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.index import Index
 from gaitreid.pipeline.labels import Labeller
-from gaitreid.pipeline.lift import orphans, weights_of, why_not_lifted
+from gaitreid.pipeline.lift import weights_of, why_not_lifted
 from gaitreid.pipeline.lock import Holder, holders
 from gaitreid.pipeline.split import made_of
 from gaitreid.pipeline.versions import CODE
@@ -249,20 +249,26 @@ def _outlined(look: Look, tracked: Mapping[str, Item]) -> Iterator[Item]:
 def _lifted(look: Look, tracked: Mapping[str, Item]) -> Iterator[Item]:
     """Videos in pose3d; those in which nobody was found have nothing to lift."""
     work, weights = look.work, weights_of(look.config.lift.lifter)
-    gone = set(orphans(work, set(work.stems("pose2d")), look.index))
     others = set(work.stems("pose3d")) if look.videos is None else set()
     for stem in sorted(set(tracked) | others):
         before = tracked.get(stem)
-        if before is None and stem in gone:
-            yield Item("pose3d", stem, "stale", "orphan", "its tracks in 2D are there no longer")
-        elif before is None:
-            yield Item("pose3d", stem, "done")
+        if before is None:
+            yield _lifted_alone(look, stem)
         elif before.state == "missing" or (before.state != "failed" and not work.pose3d(stem).exists()):
             yield Item("pose3d", stem, "missing")
         elif before.state == "stale" and (look.extracting or before.reason == "damaged"):
             yield _behind("pose3d", stem, "pose2d")
         elif before.state != "failed":
             yield _item("pose3d", stem, why_not_lifted(work, look.index, look.config.lift, stem, weights))
+
+
+def _lifted_alone(look: Look, stem: str) -> Item:
+    """A lifted file without tracks in 2D, as data sets of skeletons give them."""
+    try:
+        facts = look.index.known(look.work.pose3d(stem), "pose3d").facts
+    except FormatError as error:
+        return Item("pose3d", stem, "stale", "damaged", str(error))
+    return _item("pose3d", stem, "" if "imported" in facts else "orphan: its tracks in 2D are there no longer")
 
 
 def _windows(look: Look, lifted: Mapping[str, Item]) -> Iterator[Item]:

@@ -172,6 +172,9 @@ def test_damaged_files_and_a_video_that_has_gone(project: Path) -> None:
     found = survey(work, Config())
     assert states(found, "pose2d")[WALKS[0]] == "stale damaged"
     assert states(found, "pose2d")[WALKS[1]] == "done no-video"
+    work.pose2d(WALKS[2]).unlink()
+    work.pose3d(WALKS[2]).write_bytes(b"no HDF5")
+    assert states(survey(work, Config()), "pose3d")[WALKS[2]] == "stale damaged"
 
 
 def test_a_model_is_stale_when_its_windows_have_changed(project: Path) -> None:
