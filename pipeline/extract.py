@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 import socket
 import stat
 import time
@@ -40,6 +41,7 @@ BLOCK = 2**22  # bytes that are hashed between two signs of life
 # What says nothing lasting about the video: it is not written down, and the next run tries again.
 PASSING = frozenset(["changed", "error", "bad-name"])
 LONGEST = 220  # bytes of a stem: file systems allow names of 255, and ours have more to them
+SHOWN = 3  # names in a message
 MISSING = 0.05, 5  # frames that a container may promise too many, as its count is often an estimate: this share, and so many
 
 
@@ -120,6 +122,9 @@ def extract(
         EmptyError: there is no video, or none gave a track.
     """
     limits, named = limits or LimitsConfig(), by_stem(work, videos)
+    if left_out := unseen(videos):
+        names = ", ".join(left_out[:SHOWN]) + (", ..." if len(left_out) > SHOWN else "")
+        console.error(f"extract: videos in {len(left_out)} folders are left out, unless they are named: {names}")
     labeller.check(named.values(), console)
     mine = {stem: video for stem, video in named.items() if not shard or in_shard(stem, shard)}
     if shard:
@@ -223,6 +228,20 @@ def find_videos(paths: Sequence[Path], work: Path | None = None) -> list[Path]:
     if not found:
         raise EmptyError(f"no videos in {', '.join(map(str, paths))}: looked for {' '.join(sorted(VIDEO_SUFFIXES))}")
     return list(dict.fromkeys(found))
+
+
+def unseen(paths: Sequence[Path]) -> list[str]:
+    """Folders below these in which no videos are found: links, which could lead round in a circle, and what may not be read."""
+    found: list[str] = []
+
+    def closed(error: OSError) -> None:
+        found.append(f"{error.filename} ({error.strerror})")
+
+    for path in paths:
+        for folder, names, _ in os.walk(path, onerror=closed) if path.is_dir() else ():
+            places = (Path(folder, name) for name in sorted(names))
+            found += [f"{place} (a link)" for place in places if place.is_symlink()]
+    return found
 
 
 def below(folder: Path, inner: Path | None) -> Path | None:

@@ -340,3 +340,25 @@ def test_limits_are_positive() -> None:
         LimitsConfig(pace=0)
     assert LimitsConfig(memory=2.0).most_memory(3) == 2 * 10**9
     assert 0 < LimitsConfig().most_memory(4) * 3.9 < LimitsConfig().most_memory(1)
+
+
+def test_folders_that_are_not_looked_into_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "videos/day").mkdir(parents=True)
+    (tmp_path / "videos/loop").symlink_to(tmp_path / "videos")
+    (tmp_path / "videos/day/clip.avi").write_text("no video")
+    scandir = os.scandir
+
+    def closed(place: Any) -> Any:  # permissions do not bind everybody who runs the tests
+        if Path(place).name == "closed":
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    (tmp_path / "videos/closed").mkdir()
+    monkeypatch.setattr(os, "scandir", closed)
+    found = extract.unseen([tmp_path / "videos", tmp_path / "videos/day/clip.avi"])
+    assert found == [f"{tmp_path}/videos/loop (a link)", f"{tmp_path}/videos/closed (Permission denied)"]
+    with pytest.raises(EmptyError):
+        Session(Work(tmp_path / "work"), Config(), Console()).extract([tmp_path / "videos"])
+    assert "videos in 2 folders are left out, unless they are named: " in capsys.readouterr().err
