@@ -90,7 +90,9 @@ def lift(
             tracks += outcome.tracks
             for failure in outcome.failed:
                 console.error(f"lift: {failure.item}: {failure.reason}: {failure.message}")
-            console.item("lift", outcome.stem, "done", "", outcome.seconds, outcome.bytes, outcome.frames)
+            whole = next((failure.reason for failure in outcome.failed if failure.item == outcome.stem), "")
+            state = "failed" if whole else "done"
+            console.item("lift", outcome.stem, state, whole, outcome.seconds, outcome.bytes, outcome.frames)
             progress(count)
             watch(work.root, room)
     index.refresh(work)
@@ -109,9 +111,9 @@ def why_not_lifted(work: Work, index: Index, config: LiftConfig, stem: str, weig
         return "missing: not lifted yet"
     try:
         found = index.known(work.pose3d(stem), "pose3d").facts
+        source = index.known(work.pose2d(stem), "pose2d").sha256
     except FormatError as error:
         return f"damaged: {error}"
-    source = index.known(work.pose2d(stem), "pose2d").sha256
     return why_stale(found, "pose3d", decides(config), _made_from(source, weights))
 
 
@@ -120,25 +122,30 @@ def _made_from(source: str, weights: str) -> str:
 
 
 def _lift_one(job: Job) -> Outcome:
+    """Runs in a worker: one file to 3D; where it cannot be read, what was made of it before stays."""
     began, frames = time.monotonic(), 0
     source, target = job.work.pose2d(job.stem), job.work.pose3d(job.stem)
     made_from = _made_from(sha256(source), job.weights)
     make = partial(lifter_of, device=job.device, trust_config=job.config.trust_config, weights=job.weights)
+    try:
+        tracks, facts = store.read_all(source, "pose2d", Track2D), store.attributes(source, "pose2d")
+    except FormatError as error:
+        return _lost(job, Lost("damaged", f"{error}; delete it, and `gaitreid extract` makes it anew from its video"))
     lifted: dict[str, Track3D] = {}
     failed = []
-    for name, track in store.read_all(source, "pose2d", Track2D).items():
+    for name, track in tracks.items():
         frames += len(track.frame)
         try:
             lifted[f"/tracks/{name}"] = lift_track(track, job.config, make)
         except ItemError as error:
             failed.append(Failure(f"{job.stem} track {int(name)}", error.reason, str(error)))
-    labels = {name: value for name, value in store.attributes(source, "pose2d").items() if name in FIELDS}
+    labels = {name: value for name, value in facts.items() if name in FIELDS}
     store.write(target, "pose3d", lifted, {**labels, **provenance(decides(job.config), made_from)})
     return Outcome(job.stem, len(lifted), tuple(failed), time.monotonic() - began, source.stat().st_size, frames)
 
 
 def _lost(job: Job, how: Lost) -> Outcome:
-    """Of a file whose worker died, twice."""
+    """Of a file that cannot be read, or whose worker died, twice."""
     return Outcome(job.stem, 0, (Failure(job.stem, how.reason, how.message),), 0.0, 0, 0)
 
 

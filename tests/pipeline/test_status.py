@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 from tracked import LONG_AGO, tracked, video
 from typer.testing import CliRunner, Result
@@ -17,6 +19,7 @@ from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.index import Index
 from gaitreid.pipeline.lift import lift
+from gaitreid.pipeline.logs import RunLog
 from gaitreid.pipeline.split import split
 from gaitreid.pipeline.status import Status, show, survey
 from gaitreid.pipeline.versions import CODE
@@ -175,6 +178,22 @@ def test_damaged_files_and_a_video_that_has_gone(project: Path) -> None:
     work.pose2d(WALKS[2]).unlink()
     work.pose3d(WALKS[2]).write_bytes(b"no HDF5")
     assert states(survey(work, Config()), "pose3d")[WALKS[2]] == "stale damaged"
+
+
+def test_a_damaged_file_does_not_keep_others_from_being_lifted(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work = Work(project / "work")
+    before = work.pose3d(WALKS[0]).read_bytes()
+    work.pose2d(WALKS[0]).write_bytes(b"no HDF5")
+    with h5py.File(work.pose2d(WALKS[1]), "r+") as file:  # one that a look at its attributes does not find out
+        file["/tracks/000001/time"][3] = np.nan
+    work.pose3d(WALKS[2]).unlink()
+    found = lift(work, LiftConfig(), Console(0, RunLog(work.root)))
+    assert [(failure.item, failure.reason) for failure in found.failed] == [(stem, "damaged") for stem in sorted(WALKS[:2])]
+    assert "time must be finite" in capsys.readouterr().err
+    assert work.pose3d(WALKS[2]).exists()
+    assert work.pose3d(WALKS[0]).read_bytes() == before
+    lines = [json.loads(line) for line in (work.root / "logs/run.jsonl").read_text().splitlines()[-3:]]
+    assert {line["item"]: line["state"] for line in lines} == dict(zip(WALKS, ("failed", "failed", "done"), strict=False))
 
 
 def test_a_model_is_stale_when_its_windows_have_changed(project: Path) -> None:
