@@ -112,7 +112,7 @@ def slow_forward(model, windows, aux):
 OPTIONS = [
     {"attention": attention, "aux": aux, "score": score, "squash": squash}
     for attention, aux, (score, squash) in itertools.product(
-        ("none", "bas", "mbas"), ("zero", "teacher", "free"), (("general", False), ("dot", True))
+        ("none", "las", "mbas"), ("zero", "teacher", "free"), (("general", False), ("dot", True))
     )
 ]
 
@@ -135,7 +135,7 @@ def test_against_a_slow_forward_pass(options):
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
 def test_gradients_of_the_whole_loss(options):
-    model = cage(2, 3, replace(SMALL, hidden=3, temperature=1.0, **options)).double()
+    model = sharp(replace(SMALL, hidden=3, temperature=1.0, **options), 2, 3).double()
     names = [name for name, _ in model.named_parameters()]
     windows = torch.randn(3, 3, 2, 3, dtype=torch.float64)
 
@@ -258,9 +258,9 @@ def test_where_no_target_is_known_later_the_decoder_is_fed_its_own_output(attent
     assert not torch.isclose(free, zero, rtol=1e-4)
 
 
-def sharp(config):
+def sharp(config, joints=4, length=5):
     """Weights so large that it shows what the decoder is fed."""
-    model = cage(config=config)
+    model = cage(joints, length, config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(5)
@@ -301,6 +301,14 @@ def test_negatives_within_a_track_make_the_loss_of_each_track_weighed_by_its_pai
     assert both == pytest.approx((3 * contrastive(slice(4)) + 2 * contrastive(slice(4, None))) / 5, rel=1e-5)
     model.config = replace(config, pairs="track")
     assert both < 0.9 * contrastive(slice(None), pairs=[True, True, True, False, True, True])
+
+
+def test_pairs_of_the_batch_are_pairs_whoever_they_are_of():
+    model, windows = cage(config=replace(SMALL, contrastive="paper", pairs="batch")), torch.randn(5, 5, 4, 3)
+    everybody = float(model.loss(batch(windows, pairs=[True, False, True, False]))[1]["contrastive"])
+    model.config = replace(model.config, pairs="track")
+    assert everybody == pytest.approx(float(model.loss(batch(windows))[1]["contrastive"]))
+    assert everybody != pytest.approx(float(model.loss(batch(windows, pairs=[True, False, True, False]))[1]["contrastive"]))
 
 
 def test_pretext_tasks_read_and_aim_at_what_the_paper_says():

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from gaitreid.reid.encoders import recurrent
-from gaitreid.reid.encoders.recurrent import lstm, product
+from gaitreid.reid.encoders.recurrent import attend, lstm, product
 
 
 def test_a_layer_is_torchs_own_lstm_and_so_are_its_gradients():
@@ -81,3 +81,50 @@ def test_gradients_of_a_weight_are_the_sum_over_steps_of_what_met_it(dtype, step
         assert found.dtype == torch.float32
         assert not found[:, :, :unmet].any()
         torch.testing.assert_close(found[:, :, unmet:], expected[:, :, columns], atol=error, rtol=error)
+
+
+def plain_attend(gates, weights, biases, state, keys, values, mask, squash):
+    """As `attend`, by plain operations: gradients are torch's own."""
+    (w1, w2, combine), (b1, b2), (h1, c1, h2, c2) = weights, biases, state
+    (axes, k, batch), length = h1.shape, values.shape[1]
+    last = h1.new_zeros(axes, k, batch)
+    found = []
+    for t in range(length):
+        joined = w1[:, :, -2 * k :] @ torch.cat([last, h1], dim=1) + b1
+        i, f, o, g = (joined if gates is None else joined + gates[t]).chunk(4, dim=1)
+        c1 = f.sigmoid() * c1 + i.sigmoid() * g.tanh()
+        h1 = o.sigmoid() * c1.tanh()
+        i, f, o, g = (w2 @ torch.cat([h1, h2], dim=1) + b2).chunk(4, dim=1)
+        c2 = f.sigmoid() * c2 + i.sigmoid() * g.tanh()
+        h2 = o.sigmoid() * c2.tanh()
+        query = h2.transpose(1, 2).reshape(axes * batch, k)
+        attention = (keys @ query[:, :, None])[..., 0].softmax(dim=1)
+        used = attention if mask is None else attention * mask[t]
+        context = (used[:, None] @ values)[:, 0]
+        last = combine @ torch.cat([h2, context.view(axes, batch, k).transpose(1, 2)], dim=1)
+        last = last.tanh() if squash else last
+        found.append((last, attention, context))
+    outs, attentions, contexts = zip(*found, strict=True)
+    return torch.stack(outs, dim=2), torch.stack(attentions, dim=1), torch.stack(contexts, dim=1)
+
+
+@pytest.mark.parametrize(("fed", "masked", "squash"), [(False, False, False), (True, False, True), (True, True, False)])
+@pytest.mark.usefixtures("library")
+def test_attending_and_its_gradients_are_those_of_plain_operations(fed, masked, squash):
+    torch.manual_seed(0)
+    axes, k, size, length, unmet = 3, 4, 2, 10, 5
+    shapes = [(axes, 4 * k, unmet + 2 * k), (axes, 4 * k, 2 * k), (axes, k, 2 * k), *[(axes, 4 * k, 1)] * 2]
+    shapes += [*[(axes, k, size)] * 4, *[(axes * size, length, k)] * 2, (length, axes, 4 * k, size)]
+    given = [(0.7 * torch.randn(shape)).requires_grad_() for shape in shapes]
+    mask = torch.rand(length, length) if masked else None
+
+    def gradients(function, values):
+        gates = values[11] if fed else None
+        out = function(gates, tuple(values[:3]), tuple(values[3:5]), tuple(values[5:9]), *values[9:11], mask, squash)
+        total = sum((of * torch.linspace(-1, 1, of.numel()).view_as(of)).sum() for of in out)  # each of the three counts
+        return out, torch.autograd.grad(total, values[: 11 + fed])
+
+    exact = [value.detach().double().requires_grad_() for value in given]
+    for found, expected in zip(gradients(attend, given), gradients(plain_attend, exact), strict=True):
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a.double(), b, atol=1e-4, rtol=1e-4)
