@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gaitreid.pose.associate import associate, distances, is_named
+from gaitreid.pose.associate import Followed, associate, distances, is_named
 from gaitreid.pose.extract import ExtractConfig
 from gaitreid.pose.keypoint_files import Clip, Person
 from gaitreid.pose.skeleton import COCO17, Skeleton
@@ -59,6 +59,37 @@ def test_gaps_are_bridged_as_far_as_max_missing():
     assert [len(t.frame) for t in associate(clip(*long), RATE, CONFIG).tracks] == [25, 26]
 
 
+def test_who_runs_is_sought_where_they_run_to():
+    frames = [[] if 25 <= n < 31 else [person(100 + 12 * n)] for n in range(60)]  # seven eighths of their size on
+    assert [len(t.frame) for t in associate(clip(*frames), RATE, CONFIG).tracks] == [54]
+
+
+def test_a_joint_that_is_lost_goes_on_with_the_person():
+    one = Followed(1)
+    for n in range(60):
+        one.add(n, person(100 + 6 * n, 50 - 2 * n), RATE)
+    np.testing.assert_allclose(one.velocity, [150, -50], rtol=1e-3)
+    one.add(63, person(100 + 6 * 63, 50 - 2 * 63, lost=(3, 4)), RATE)
+    np.testing.assert_allclose(one.xy, person(100 + 6 * 63, 50 - 2 * 63).xy, atol=0.1)
+    whole = one.size
+    one.add(64, person(100 + 6 * 64, 50 - 2 * 64, lost=tuple(np.flatnonzero(BODY[:, 1] > 40).tolist())), RATE)
+    assert one.size > 0.9 * whole  # nor are they smaller for it
+
+
+@pytest.mark.parametrize(("shift", "first"), [(2, 0), (60, 1)])
+def test_people_who_share_no_joints_are_compared_by_their_boxes(shift, first):
+    joint = np.arange(17)
+    corners = np.stack([joint // 2 % 2 * 40.0, joint // 4 % 2 * 100.0], axis=1)  # even and odd joints have the same box
+
+    def seen(n):
+        xy = (corners + np.array([shift * min(n, 1) + 2 * n, 0])).astype(np.float32)
+        xy[joint % 2 == 1 - n] = np.nan  # the even ones, the odd ones, then all
+        return Person(xy, np.isfinite(xy[:, 0]).astype(np.float32), None)
+
+    (track,) = associate(clip(*[[seen(n)] for n in range(40)]), RATE, CONFIG).tracks
+    assert track.frame.tolist() == list(range(first, 40))
+
+
 def test_somebody_elsewhere_is_somebody_else():
     frames = [[person(100 if n < 30 else 300)] for n in range(60)]
     assert [(t.frame[0], t.frame[-1]) for t in associate(clip(*frames), RATE, CONFIG).tracks] == [(0, 29), (30, 59)]
@@ -74,6 +105,13 @@ def test_a_ghost_beside_somebody_does_not_end_their_track():
     frames = [[person(100 + 3 * n), *([person(109 + 3 * n)] if n % 7 == 3 else [])] for n in range(60)]
     found = associate(clip(*frames), RATE, CONFIG)
     assert max(len(t.frame) for t in found.tracks) >= 58
+
+
+def test_who_is_nearer_to_a_ghost_for_a_moment_stays_with_the_older_track():
+    frames = [[person(100 + 3 * n + (8 if n == 21 else 0)), *([person(100 + 3 * n + 15)] if n == 20 else [])] for n in range(60)]
+    found = associate(clip(*frames), RATE, CONFIG)
+    assert [t.frame.tolist() for t in found.tracks] == [list(range(60))]
+    assert [(r.first, r.last) for r in found.rejected] == [(20, 20)]
 
 
 def test_numbers_of_the_file_are_kept():

@@ -44,9 +44,71 @@ def test_a_jump_is_an_outlier_and_filled():
 
 def test_low_scores_are_missing():
     points, score, time = walk()
-    score[10:40, 1] = 0.1
+    score[10:40, 1], score[40:] = 0.1, 0.3
     result, _ = clean(points, score, time, CleanConfig(min_score=0.3, cutoff=0))
     assert np.isnan(result[10:40, 1]).all()
+    assert np.isfinite(result[40:]).all()
+
+
+def test_a_joint_without_one_coordinate_is_missing_and_filled_whole():
+    points, score, time = walk()
+    for c, frame in enumerate((20, 40)):
+        points[frame, 0, c] = np.nan
+    result, kept = clean(points, score, time, CleanConfig(cutoff=0))
+    assert np.argwhere(kept == 0).tolist() == [[20, 0], [40, 0]]
+    for frame in (20, 40):
+        np.testing.assert_allclose(result[frame, 0], (points[frame - 1, 0] + points[frame + 1, 0]) / 2)
+
+
+def test_the_longest_gap_that_is_filled_is():
+    points, score, time = walk()
+    assert time[14] - time[9] > 0.2  # as numbers of a machine are
+    points[10:14] = np.nan
+    for max_gap, filled in ((0.2, True), (0.19, False)):
+        assert np.isfinite(clean(points, score, time, CleanConfig(outlier=0, max_gap=max_gap, cutoff=0))[0]).all() == filled
+
+
+@pytest.mark.parametrize(("jump", "out"), [(0.08, False), (0.12, True)])
+def test_a_tenth_of_the_body_is_an_outlier_and_less_is_not_of_a_joint_that_keeps_still(jump, out):
+    points = np.zeros((40, 2, 2))
+    points[:, 1, 1] = 1.0
+    points[20, 0, 0] = jump
+    assert outliers(points, 5.0).any() == out
+
+
+def test_outliers_against_a_slow_reading():
+    points = np.random.default_rng(0).normal(0, 0.2, (40, 3, 2)) * np.array([1.0, 0.1, 3])[:, None]
+    distance = np.empty((40, 3))
+    for t, joint in np.ndindex(40, 3):
+        around = points[np.clip(range(t - 2, t + 3), 0, 39), joint]
+        distance[t, joint] = np.hypot(*(points[t, joint] - np.median(around, axis=0)))
+    tenth = 0.1 * np.abs(points).max()
+    for threshold in (1.0, 1.5):
+        expected = distance > np.maximum(threshold * 1.4826 * np.median(distance, axis=0), tenth)
+        assert expected.any()
+        assert outliers(points, threshold).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("frequency", [3.0, 6.0, 9.0])
+def test_the_low_pass_is_a_butterworth_there_and_back(frequency):
+    rate, cutoff = 50.0, 6.0
+    time = np.arange(400) / rate
+    points = np.sin(2 * np.pi * frequency * time)[:, None, None]
+    result, _ = clean(points, np.ones((400, 1)), time, CleanConfig(outlier=0, cutoff=cutoff))
+    gain = 1 / (1 + (np.tan(np.pi * frequency / rate) / np.tan(np.pi * cutoff / rate)) ** 4)  # of its second order, squared
+    np.testing.assert_allclose(result[100:300], gain * points[100:300], atol=0.003)
+
+
+@pytest.mark.parametrize("frames", [120, 60, 9])
+def test_what_was_before_and_when_it_was_do_not_matter(frames):
+    points, score, time = walk(frames)
+    points = points + np.random.default_rng(0).normal(0, 0.01, points.shape)
+    points[50:53, 0] = np.nan
+    alone, _ = clean(points, score, time, CleanConfig())
+    late = np.concatenate([np.full((40, 2, 2), np.nan), points])
+    result, _ = clean(late, np.ones((40 + frames, 2)), np.arange(40 + frames) / RATE + 500, CleanConfig())
+    assert np.isnan(result[:40]).all()
+    np.testing.assert_allclose(result[40:], alone, atol=1e-6)
 
 
 def test_noise_is_smoothed_at_an_uneven_rate():

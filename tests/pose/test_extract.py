@@ -85,6 +85,12 @@ def test_two_who_cross_are_never_one_track(tmp_path):
         assert (np.sign(np.median(way)) * way > -3).all()  # nobody turns round
 
 
+def test_who_is_hidden_for_a_moment_is_sought_where_they_go(tmp_path):
+    images = [people(None)] * 8 + [people(None if 25 <= t < 31 else 20 + 3 * t) for t in range(60)]  # their own width on
+    (track,) = run(write(tmp_path / "a.avi", images)).tracks
+    assert np.diff(track.frame).max() == 7
+
+
 def test_who_leaves_and_comes_back_may_be_another(tmp_path):
     images = [people(None)] * 8 + [people(40 + 2 * t) for t in range(40)] + [people(None)] * 20
     images += [people(60 + 2 * t) for t in range(40)]

@@ -47,7 +47,29 @@ def test_the_same_walk_from_all_sides_is_one():
 def test_root_and_none():
     xyz = body() + 3
     assert normalize(xyz, H36M17, "none", TIME) is xyz
-    np.testing.assert_allclose(normalize(xyz, H36M17, "root", TIME)[:, 0], 0, atol=1e-9)
+    np.testing.assert_allclose(normalize(xyz, H36M17, "root", TIME), xyz - xyz[:, :1], atol=1e-9)
+
+
+@pytest.mark.parametrize(("hips", "shoulders"), [((0.2, 0.1), (0.1, 0.3)), ((0.2, -0.1), None), (None, (-0.3, 0.2))])
+def test_the_heading_is_that_of_the_lines_from_right_to_left_hip_and_shoulder(hips, shoulders):
+    xyz = np.zeros((5, 17, 3))
+    lean = np.array([0.4, -0.5, 0.7])  # where the trunk leans does not matter
+    for name, line, middle in (("hip", hips, 0 * lean), ("shoulder", shoulders, lean)):
+        half = np.full(3, np.nan) if line is None else np.array([line[0], 0.05, line[1]]) / 2
+        for side, sign in (("left", 1), ("right", -1)):
+            xyz[:, H36M17.index(f"{side}_{name}")] = middle + sign * half
+    x, z = np.sum([line for line in (hips, shoulders) if line is not None], axis=0)
+    np.testing.assert_allclose(heading(xyz, H36M17, TIME[:5]), np.arctan2(-z, x))
+
+
+def test_the_heading_is_a_mean_over_the_window_whenever_that_is():
+    xyz = np.stack([turn(body()[:1], angle)[0] for angle in 0.5 * np.sin(2 * np.pi * TIME / 0.6)])  # two turns a window
+    still = heading(body()[:1].repeat(50, axis=0), H36M17, TIME)
+    for start in (0.0, 1000.0):
+        off = heading(xyz, H36M17, TIME + start) - still
+        assert np.abs(off[15:-15]).max() < 0.02  # what turns to and fro within a stride is gait, not heading
+        slow = heading(xyz, H36M17, TIME * 10 + start) - still  # six seconds a turn: now it is the heading that turns
+        assert np.abs(slow).max() > 0.3
 
 
 def test_single_flips_hardly_turn_the_body():
