@@ -51,6 +51,26 @@ def test_a_picture_and_its_truth_belong_together(camera: Camera) -> None:
         assert distance > 1
 
 
+def test_a_camera_looks_at_the_middle_of_the_path_unless_it_is_held_otherwise() -> None:
+    xyz = np.repeat(at_rate(from_walker(0, 1, 1.0), FPS)[:1], 3, axis=0)
+    xyz[:, :, [0, 2]] += np.array([[-1.0, -2.0], [0.2, 0.4], [1.4, 2.8]])[:, None] + 7  # the middle one is in the middle
+    pelvis = xyz[1, 0, 1]
+    for camera, expected in (
+        (Camera(heading=0.3, distance=6.0, height=2.0), (0, 0)),
+        (Camera(heading=0.3, distance=6.0, height=2.0, roll=0.2), (0, 0)),
+        (Camera(heading=0.3, distance=6.0, height=2.0, tilt=0.1), (0, -np.tan(0.1))),
+        (Camera(heading=0.3, distance=6.0, height=float(pelvis), aside=0.1), (np.tan(0.1), 0)),
+    ):
+        seen = see(xyz, camera)[0]
+        np.testing.assert_allclose(seen[1, 0], expected, atol=1e-6)
+        np.testing.assert_allclose(see(xyz + np.array([30, 0, -20]), camera)[0], seen, atol=1e-5)
+    raised = xyz.copy()
+    raised[..., 1] += 0.5
+    near, far = (see(raised, Camera(distance=d, height=float(pelvis) + 0.5)) for d in (6.0, 12.0))
+    size = [np.ptp(xy[1, :, 1]) / np.ptp(truth[1, :, 1]) for xy, truth in (near, far)]
+    assert size == pytest.approx([1 / 6, 1 / 12], rel=0.02)
+
+
 def test_a_camera_sees_who_walks_away_from_behind() -> None:
     xyz = at_rate(from_walker(0, 2, 2.0), FPS)
     left, right, nose = (WALK18.index(j) for j in ("left_shoulder", "right_shoulder", "nose"))
@@ -112,6 +132,7 @@ def test_other_limbs_keep_the_movement() -> None:
     limbs = [k for k, (a, _) in enumerate(WALK18.edges) if WALK18.joints[a].startswith("left")]
     twins = [WALK18.edges.index((TWINS[WALK18.edges[k][0]], TWINS[WALK18.edges[k][1]])) for k in limbs]
     np.testing.assert_allclose(ratio[:, limbs].mean(axis=0), ratio[:, twins].mean(axis=0), rtol=1e-3)
+    assert np.abs(np.log(ratio[:, limbs])).max() < 2.5 * 0.2 + 1e-3
     along = (bones(xyz) * bones(other)).sum(axis=-1) / (before * after)
     assert along[:, limbs].min() > 0.9999
 

@@ -6,8 +6,9 @@ import torch
 
 from gaitreid.pose.errors import FormatError, ItemError
 from gaitreid.pose.lift import WEIGHTS, LiftConfig, lift
-from gaitreid.pose.lifters.motions import FPS, WALK18, Camera, Motion, at_rate, from_walker, see
-from gaitreid.pose.lifters.tcn import CHANNELS_IN, WALK16, Net, Tcn, _at, features, lifted
+from gaitreid.pose.lifters import tcn
+from gaitreid.pose.lifters.motions import FPS, WALK18, Camera, Motion, about_x, about_y, at_rate, from_walker, see
+from gaitreid.pose.lifters.tcn import CHANNELS_IN, WALK16, Net, Tcn, _at, _turned, features, lifted
 from gaitreid.pose.metrics import nmpjpe, pmpjpe
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.skeleton import COCO17, H36M17, Skeleton, remap, skeleton
@@ -97,6 +98,28 @@ def test_the_hips_are_around_the_origin(net: Net) -> None:
     hips = joints[:, :, WALK16.indices("left_hip", "right_hip")].mean(dim=2)
     assert hips.abs().max() < 1e-5
     torch.testing.assert_close(turn.norm(dim=2), torch.ones(2, 20))
+
+
+def test_bodies_are_turned_about_the_vertical_and_then_towards_the_camera() -> None:
+    joints = np.random.default_rng(0).normal(size=(1, 1, 16, 3))
+    for turn, down in ((0.0, 0.0), (2.0, 0.4), (-0.7, -0.9)):
+        by = torch.tensor([[[np.cos(turn), np.sin(turn)]]]), torch.full((1, 1, 1), np.sin(down))
+        expected = joints @ (about_x(down) @ about_y(turn)).T
+        np.testing.assert_allclose(_turned(torch.from_numpy(joints), *by), expected, atol=1e-6)
+
+
+def test_a_score_is_how_likely_a_joint_is_to_be_within_a_decimetre(shipped: Tcn, monkeypatch: pytest.MonkeyPatch) -> None:
+    xy, _ = walk()
+    scale = np.linspace(0.01, 0.2, 16)  # metres: errors have a density in space that falls with exp(-distance / scale)
+    monkeypatch.setattr(tcn, "lifted", lambda net, xy, score: (np.zeros((len(xy), 16, 3)), np.tile(scale / 1.65, (len(xy), 1))))
+    found = shipped.lift(track(xy), WALK18)[1][7]
+    away = np.linspace(0, 10, 200_001)
+    density = away**2 * np.exp(-away / scale[:, None])
+    expected = density[:, away <= 0.1].sum(axis=1) / density.sum(axis=1)
+    np.testing.assert_allclose(found[2:], expected, atol=1e-3)
+    for built, pair in (("pelvis", "hip"), ("thorax", "shoulder")):
+        both = WALK16.indices(f"left_{pair}", f"right_{pair}")
+        assert found[WALK18.index(built)] == pytest.approx(min(expected[both]), abs=1e-3)
 
 
 def test_the_mirror_image_is_lifted_to_the_mirror_image(net: Net) -> None:
