@@ -163,6 +163,7 @@ def test_lda_is_learnt_from_walks_and_brought_back_by_its_tensors() -> None:
     apart = np.linalg.norm(vectors[:, None] - vectors[None], axis=-1)
     same = WHO[:, None] == WHO[None]
     assert apart[same].max() < apart[~same].min()
+    np.testing.assert_allclose(vectors.mean(axis=0), 0, atol=1e-3 * np.abs(vectors).max())  # from the middle of who was learnt
     other = GeiLda(SUBJECTS)
     other.load_state_dict(model.state_dict())
     np.testing.assert_array_equal(encode(other, PACKED, ROWS, CPU), vectors)

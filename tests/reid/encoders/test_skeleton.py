@@ -8,7 +8,8 @@ import torch
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.skeleton import COCO17
 from gaitreid.reid.config import SkeletonConfig, WalksConfig
-from gaitreid.reid.encoders.skeleton import BONES, JOINTS, MIRROR, Skeleton, adjacency, inputs, mirrored
+from gaitreid.reid.encoders.skeleton import BONES, JOINTS, MIRROR, PARTS, Block, Skeleton, adjacency, inputs, mirrored
+from gaitreid.reid.losses.triplet import triplet_loss
 from gaitreid.reid.walk_training import train
 from gaitreid.reid.walks import Clips, Packed, body_keypoints, encode
 
@@ -68,6 +69,87 @@ def test_inputs_by_hand() -> None:
     torch.testing.assert_close(found[0, 1, ankle, 5:], torch.tensor([0.05, 0.25]))
     assert not found[0, 2, ankle, 5:].any()  # where the knee is missing there is no shank
     torch.testing.assert_close(found[0, 0, hip, 5:], torch.tensor([0.1, 0.0]))
+
+
+def slow_pooled(model: Skeleton, body: torch.Tensor) -> torch.Tensor:
+    """Features of the parts of one walk (T, 17, 3), (2 C, parts), joint by joint and frame by frame."""
+
+    def normed(of: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        assert isinstance(of, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)
+        assert of.running_mean is not None
+        assert of.running_var is not None
+        return (x - of.running_mean) / (of.running_var + of.eps).sqrt() * of.weight + of.bias
+
+    bones = [set(edge) for edge in COCO17.edges]
+    kinds = [
+        [[a for a in range(17) if a == b] for b in range(17)],
+        [[a for a in range(17) if {a, b} in bones] for b in range(17)],
+        [[MIRROR[b]] for b in range(17)],
+    ]
+    score = body[:, :, 2]
+    x = normed(model.first, inputs(body[None])[0].flatten(1)).view(len(body), 17, 7)
+    for block in model.blocks:
+        assert isinstance(block, Block)
+        kept, hidden = score[:: block.stride], torch.empty(len(x), 17, block.joints.out_features)
+        for t, joint in np.ndindex(len(x), 17):
+            taken = []
+            for kind, balance in zip(kinds, block.balance, strict=True):
+                of = [balance[joint, a] * score[t, a] * x[t, a] for a in kind[joint]]
+                taken.append(sum(of, torch.zeros_like(x[t, joint])) / max(len(of), 1))
+            hidden[t, joint] = torch.relu(normed(block.first, block.joints(torch.cat(taken))))
+        around, reach = block.frames.weight[..., 0], block.frames.kernel_size[0] // 2
+        out = torch.empty(len(kept), *hidden.shape[1:])
+        for t, joint in np.ndindex(len(kept), 17):
+            near = [(k, t * block.stride + k - reach) for k in range(2 * reach + 1)]
+            of = [around[:, :, k] @ hidden[at, joint] for k, at in near if 0 <= at < len(hidden)]
+            out[t, joint] = normed(block.second, sum(of, block.frames.bias))
+            past = x[t * block.stride, joint]
+            if not isinstance(block.past, torch.nn.Identity):
+                past = normed(block.past[1], block.past[0].weight[:, :, 0, 0] @ past + block.past[0].bias)
+            out[t, joint] = torch.relu(out[t, joint] + past)
+        x, score = out, kept
+    parts = []
+    for joints in PARTS:
+        of, sure = x[:, joints].flatten(0, 1), score[:, joints].flatten()[:, None]
+        parts.append(torch.cat([(of * sure).sum(dim=0) / sure.sum(), (of * sure).amax(dim=0)]))
+    return torch.stack(parts, dim=1)
+
+
+def test_against_a_slow_forward_pass_and_losses_by_hand() -> None:
+    torch.manual_seed(0)
+    config = SkeletonConfig(
+        channels=(4, 4, 4), kernel=3, embed_dim=3, margin=0.4, triplet_weight=0.7, ce_weight=0.3, smoothing=0.2
+    )
+    model = Skeleton(("001", "002", "003"), config).eval()
+    with torch.no_grad():
+        for value in (*model.parameters(), *model.buffers()):
+            if value.dtype == torch.float32 and value.shape != (3, JOINTS, JOINTS):
+                value.copy_(torch.rand_like(value) + 0.2 if value.dim() == 1 else torch.randn_like(value) * 0.5)
+        for block in model.blocks:
+            assert isinstance(block, Block)
+            block.balance.uniform_(0.5, 1.5)
+        clips = some(4, 7)
+        clips.keypoints[..., 2] = torch.rand(4, 7, JOINTS) * (torch.rand(4, 7, JOINTS) > 0.1)
+        body = body_keypoints(clips)
+        both = [torch.stack([slow_pooled(model, walk) for walk in of]) for of in (body, mirrored(body))]
+        features = model.trunk(clips)
+        torch.testing.assert_close(features, (both[0] + both[1]) / 2, atol=1e-4, rtol=1e-4)
+        layer, scale = model.separate.weight, model.scale
+        assert scale.running_mean is not None
+        assert scale.running_var is not None
+        separate = torch.stack([features[:, :, k] @ layer[k] for k in range(4)], dim=1)  # (B, parts, D)
+        embedding = (separate - scale.running_mean) / (scale.running_var + scale.eps).sqrt() * scale.weight + scale.bias
+        torch.testing.assert_close(model.vectors(clips), embedding.flatten(1), atol=1e-4, rtol=1e-4)
+        subject = torch.tensor([0, 0, 1, 2])
+        total, parts = model.loss(features, clips, subject)
+        triplet = triplet_loss(embedding.transpose(0, 1), subject, "all", 0.4)
+        assert model.classes is not None
+        share = torch.stack([embedding[:, k] @ model.classes.weight[k] for k in range(4)], dim=1).log_softmax(dim=2)
+        wanted = 0.8 * torch.eye(3)[subject][:, None] + 0.2 / 3
+        crossed = -(wanted * share).sum(dim=2).mean()
+        torch.testing.assert_close(parts["triplet"], triplet, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(parts["cross_entropy"], crossed, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(total, 0.7 * triplet + 0.3 * crossed, atol=1e-4, rtol=1e-4)
 
 
 def test_a_walk_and_its_mirror_image_are_the_same(model: Skeleton) -> None:

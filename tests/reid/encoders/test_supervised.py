@@ -1,11 +1,14 @@
+import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
+from torch.nn.functional import conv2d
 from walks import batch, people, takes
 
 from gaitreid.pose.errors import UsageError
-from gaitreid.pose.skeleton import CASIA14, KINECT20
+from gaitreid.pose.skeleton import CASIA14, KINECT20, remap
 from gaitreid.reid.config import SupervisedConfig, TrainConfig
 from gaitreid.reid.encode import Input
 from gaitreid.reid.encoders.supervised import Lstm, LstmMulti, PoseGait, pose_features
@@ -38,6 +41,60 @@ def test_unknown_people_do_not_count():
     torch.testing.assert_close(some, model.loss(batch(windows[:2], subject=torch.tensor([0, 1])))[0])
     with pytest.raises(UsageError, match="two or more known subjects"):
         Lstm(takes(subjects=("a",)))
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_an_lstm_reads_frame_by_frame_and_says_the_mean_over_the_frames(layers):
+    torch.manual_seed(0)
+    model = Lstm(takes(subjects=WHO), SupervisedConfig(hidden=4, layers=layers, standardize=True))
+    model.prepare(3 * torch.randn(50, 4, 3) + 1)
+    windows = torch.randn(3, 5, 4, 3)
+    for window, found in zip(windows, model.classify(windows), strict=True):
+        state, logits = None, []
+        for frame in window:
+            hidden, state = model.recurrent(model.standardize(frame[None, None]).reshape(1, 1, 12), state)
+            logits.append(model.classes(hidden[0, 0]))
+        torch.testing.assert_close(found, torch.stack(logits).mean(dim=0))
+    assert not torch.allclose(model.standardize(windows), windows, atol=0.1)
+
+
+def test_posegaits_features_like_loops():
+    xyz = torch.randn(2, 3, 14, 3, dtype=torch.float64)
+    neck, left, right = CASIA14.indices("neck", "left_hip", "right_hip")
+    for b, f in itertools.product(range(2), range(3)):
+        body = (xyz[b, f] - xyz[b, f, neck]) / (xyz[b, f, [left, right]].mean(dim=0) - xyz[b, f, neck]).norm()
+        angles, lengths = [], []
+        for parent, child in CASIA14.edges:
+            dx, dy, dz = (body[child] - body[parent]).tolist()
+            angles += [math.atan(dy / dx), math.atan(dz / math.hypot(dx, dy))]
+            lengths.append(math.hypot(dx, dy, dz))
+        expected = torch.cat([body.flatten(), torch.tensor(angles + lengths, dtype=torch.float64)])
+        torch.testing.assert_close(pose_features(xyz)[b, f], expected)
+
+
+def test_posegait_passes_twice_through_two_layers_beside_what_they_add_to():
+    torch.manual_seed(0)
+    model = PoseGait(Input(KINECT20, 6, "gait", WHO)).eval()
+    windows = torch.randn(2, 6, 20, 3)
+    casia, _ = remap(windows.numpy(), np.ones((2, 6, 20)), KINECT20, CASIA14)
+
+    def block(name, x):
+        for k in range(0, len(model.get_submodule(name)), 3):
+            convolution, norm = (model.get_submodule(f"{name}.{k + n}") for n in (0, 1))
+            x = torch.relu(norm(conv2d(x, convolution.weight, convolution.bias, padding=1)))
+        return x
+
+    x = model.scale(pose_features(torch.from_numpy(casia).float()).transpose(1, 2))[:, None]
+    model.first, pooled = model.first[:6], model.first[6]
+    x = pooled(block("first", x))
+    x = x + block("middle", block("middle", x))
+    x = model.pool(block("second", x))
+    x = x + block("last", block("last", x))
+    vectors = x.flatten(1) @ model.dense.weight.T + model.dense.bias
+    logits = torch.relu(vectors) @ model.classes.weight.T + model.classes.bias
+    model.first.append(pooled)
+    torch.testing.assert_close(model.features(windows)[:, 0], vectors, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.classify(windows), logits, atol=1e-4, rtol=1e-4)
 
 
 def test_posegaits_81_features_by_hand():
