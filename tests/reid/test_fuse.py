@@ -31,6 +31,14 @@ def test_fused_cosines_are_their_weighted_mean() -> None:
     assert fused.encoder == "made-up+made-up"
 
 
+def test_fused_euclidean_distances_are_the_root_of_their_squares_each_over_its_mean() -> None:
+    one, two = casia(subjects=3, seed=0), casia(subjects=3, seed=1, noise=3.0)
+    config = MatchConfig(metric="euclidean", exclude="nothing")
+    parts = [distances(of, config) for of in (one, two)]
+    expected = np.sqrt(sum((p / p[~np.eye(len(p), dtype=bool)].mean()) ** 2 for p in parts))
+    np.testing.assert_allclose(distances(fuse([one, two], "euclidean"), config), expected, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "robust"])
 def test_two_together_are_better(metric: Any) -> None:
     one, two = casia(noise=1.6, seed=0), casia(noise=1.6, seed=1)

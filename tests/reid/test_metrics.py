@@ -134,6 +134,8 @@ def slow(of: Embeddings, matches: Matches) -> dict[str, Any]:
     genuine: list[float] = []
     impostor: list[float] = []
     claims: Pairs = []
+    strangers: list[float] = []
+    named: list[float] = []
     for probe in ranking.probe:
         others = [g for g in ranking.gallery if config.exclude == "nothing" or of.recording[g] != of.recording[probe]]
         excluded += len(ranking.gallery) - len(others)
@@ -145,8 +147,11 @@ def slow(of: Embeddings, matches: Matches) -> dict[str, Any]:
             nearest = min(far[g] for g in others if of.subject[g] == subject)
             claims.append((nearest, subject == of.subject[probe]))
         places = [place for place, g in enumerate(order, 1) if of.subject[g] == of.subject[probe]]
+        others_nearest = [far[g] for g in others if of.subject[g] != of.subject[probe]]
+        strangers += [min(others_nearest)] if others_nearest else []
         if places:
             firsts.append(places[0])
+            named.append(far[order[0]] if places[0] == 1 else np.inf)
             precisions.append(sum((i + 1) / p for i, p in enumerate(places)) / len(places))
             penalties.append(len(places) / places[-1])
     longest = int(max(len(ranking.gallery) - ranking.excluded))
@@ -160,6 +165,10 @@ def slow(of: Embeddings, matches: Matches) -> dict[str, Any]:
         "nauc_micro_roc": np.mean(wins),
         "excluded": excluded,
         "tar_at_far": {rate: slow_tar(genuine, impostor, float(rate)) for rate in metrics.FALSE_ACCEPT_RATES},
+        "dir_at_far": {
+            rate: np.mean([np.isfinite(d) and sum(s <= d for s in strangers) <= float(rate) * len(strangers) for d in named])
+            for rate in metrics.FALSE_ACCEPT_RATES
+        },
     }
 
 
@@ -330,3 +339,23 @@ def test_interval_across_views_like_loops(k: int, dropped: bool) -> None:
     expected = np.percentile([mean for mean in found if mean is not None], [2.5, 97.5])
     assert people.interval(k, dropped=dropped, seed=0, draws=100) == pytest.approx(expected)
     assert expected[0] < expected[1]
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("k", [1, 2])
+def test_cells_of_views_like_loops(k: int, dropped: bool) -> None:
+    rng = np.random.default_rng(4)
+    view, views = np.array([0, 1, 2, 0, 1, 1, 0, 0, 0, 1]), np.array(list("xyz"))
+    first = rng.integers(0, 4, size=(10, 3))
+    first[2] = 0  # of the only probe from z nobody is there
+    cells = metrics.ViewCells(views, views, np.array(list("aaabbbccdd")), view, first)
+    expected = np.full((3, 3), np.nan)
+    for p, g in np.ndindex(3, 3):
+        ranks = [int(first[row, g]) for row in np.flatnonzero(view == p) if first[row, g] or not dropped]
+        if ranks:
+            expected[p, g] = np.mean([1 <= r <= k for r in ranks])
+    np.testing.assert_allclose(cells.rates(k, dropped=dropped), expected)
+    across = [np.mean([expected[p, g] for g in range(3) if g != p]) for p in range(2 if dropped else 3)]
+    assert cells.across(k, dropped=dropped) == pytest.approx(np.mean(across))
+    counts = [[sum(view == p) if not dropped else sum((view == p) & (first[:, g] > 0)) for g in range(3)] for p in range(3)]
+    assert cells.counts(dropped=dropped).tolist() == counts

@@ -1,3 +1,4 @@
+import copy
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from gaitreid.pose.skeleton import H36M17
 from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import CageConfig, TrainConfig
 from gaitreid.reid.encode import encode, pool
-from gaitreid.reid.encoders.cage import Cage
+from gaitreid.reid.encoders.cage import Cage, CagePlus
 from gaitreid.reid.encoders.handmade import Bones
 from gaitreid.reid.encoders.supervised import Lstm
 from gaitreid.reid.train import Windows, _own_part, batches, train
@@ -63,11 +64,64 @@ def test_going_on_equals_no_interruption(tmp_path):
     assert same(whole, resumed)
 
 
+def test_going_on_equals_no_interruption_where_chance_is_used():
+    class Blinded(Cage):
+        def loss(self, batch):
+            return super().loss(batch.replace(windows=torch.dropout(batch.windows, 0.2, True)))
+
+    config, of = TrainConfig(epochs=3, batch=16), CageConfig(hidden=4, pretext="sorting")
+    torch.manual_seed(0)
+    whole = Blinded(takes(4, 6), of)
+    for epoch, _, snapshot in train(whole, FRAMES, START, TRACK, config, CPU, 0):
+        if epoch == 1:
+            state = copy.deepcopy(snapshot())
+    resumed = Blinded(takes(4, 6), of)
+    torch.rand(7)
+    for _ in train(resumed, FRAMES, START, TRACK, config, CPU, 0, state):
+        pass
+    assert same(whole, resumed)
+
+
+def test_training_is_adam_on_cut_gradients_of_the_batches_in_their_order():
+    config, of = TrainConfig(epochs=2, batch=16, learning_rate=0.01, clip=0.05), CageConfig(hidden=4, regularisation=0.3)
+    torch.manual_seed(0)
+    encoder = Cage(takes(4, 6), of)
+    plain = copy.deepcopy(encoder)
+    for _ in train(encoder, FRAMES, START, TRACK, config, CPU, 5):
+        pass
+    windows = Windows(FRAMES, START, TRACK, None, 6, 0, CPU)
+    plain.prepare(torch.as_tensor(FRAMES[np.unique(START[:, None] + np.arange(6))]))
+    optimiser = torch.optim.Adam(plain.parameters(), lr=0.01)
+    for epoch in (1, 2):
+        for rows in batches(TRACK, config, np.random.default_rng((5, epoch))):
+            loss = plain.loss(windows.batch(torch.as_tensor(rows)))[0]
+            loss = loss + 0.5 * 0.3 * torch.stack([p.square().sum() for p in plain.parameters()]).sum()
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_value_(plain.parameters(), 0.05)
+            optimiser.step()
+    for (name, a), b in zip(encoder.state_dict().items(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_precision_is_the_encoders(precision):
+    encoder = CagePlus(takes(4, 6), CageConfig(hidden=4))
+    config = TrainConfig(epochs=1, batch=16, precision=precision)
+    for _ in train(encoder, FRAMES, START[:16], TRACK[:16], config, CPU, 0):
+        pass
+    assert {task.precision for task in encoder.encoders} == {getattr(torch, precision)}
+
+
 def test_every_window_once_and_neighbours_together():
     chosen = batches(TRACK, TrainConfig(batch=16), np.random.default_rng(0))
     assert sorted(np.concatenate(chosen).tolist()) == list(range(len(TRACK)))
-    neighbours = sum(int((np.diff(c) == 1).sum()) for c in chosen)
-    assert neighbours >= len(TRACK) - len(set(TRACK.tolist())) - len(chosen)
+    order = np.concatenate(chosen)
+    assert order.tolist() != sorted(order)
+    for track in set(TRACK.tolist()):
+        places = np.flatnonzero(TRACK[order] == track)
+        assert (np.diff(places) == 1).all()
+        assert (np.diff(order[places]) == 1).all()
 
 
 def test_orders():
