@@ -311,8 +311,28 @@ def test_one_estimator_that_poses_in_batches_serves_everybody():
     estimators.give_back(first)
     assert estimators.take() is first
     followers = Estimators(Bars)
-    assert followers.take() is not followers.take()
+    first, second = followers.take(), followers.take()
+    assert first is not second
+    followers.give_back(first)
+    assert followers.take() is first  # another would take as long to make as ten frames
+    assert followers.take() not in (first, second)
     assert followers.shared is None
+
+
+@pytest.mark.parametrize("box", [[40.0, 10, 80, 110], [100.0, 30, 220, 60], [-20.0, 50, 5, 58]])
+def test_a_crop_shows_what_it_says_around_the_box(box):
+    crop = Crop(96, 128, 1.5)
+    part, place = crop.of(ROOM, np.array(box))
+    assert part.shape == (128, 96, 3)
+    around = crop.around(np.array(box))
+    np.testing.assert_allclose(around.reshape(2, 2) * place.scale + place.shift, [[0, 0], [96, 128]], atol=1e-6)
+    np.testing.assert_allclose(around[:2] + around[2:], np.add(box[:2], box[2:]))  # the box is in the middle
+    size = np.maximum(np.subtract(box[2:], box[:2]), 16)
+    assert ((around[2:] - around[:2]) / size).min() == pytest.approx(1.5)
+    estimate = Estimate(np.array([[0.0, 0], [96, 128]], np.float32), np.ones(2), np.zeros((2, 3)), None)
+    back = place.back(estimate)
+    assert back is not None
+    np.testing.assert_allclose(back.xy.ravel(), around, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(240, 320), (128, 96), (500, 60)])

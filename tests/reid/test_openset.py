@@ -1,10 +1,12 @@
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.optimize import linear_sum_assignment
 
 from gaitreid.pose.arrays import FloatArray, TextArray
@@ -103,6 +105,59 @@ def test_score_is_one_less_the_rate_at_the_threshold() -> None:
     scores = found.score(np.array([0.0, 0.1, 0.5, 1, 2]))
     assert scores[0] > 0.999
     assert (np.diff(scores) <= 0).all()
+
+
+def test_of_people_with_a_track_each_it_is_the_next_of_a_normal_sample() -> None:
+    """Student's distribution of one more, from the mean and the deviation of so many (Student, 1908)."""
+    vectors, names = crowd(7, 1, 0)
+    apart = np.sqrt(np.linalg.norm(vectors[:, None] - vectors[None], axis=2) + np.diag([np.inf] * 7))
+    found, nearest = calibrate(vectors, names, None, "euclidean"), apart.min(axis=1)
+    expected = (nearest.mean(), nearest.std(ddof=1) * np.sqrt(1 + 1 / 7), 6)
+    assert (found.mean, found.deviation, found.freedom) == pytest.approx(expected, rel=1e-5)
+
+
+def test_people_count_the_same_however_many_tracks_they_have() -> None:
+    vectors, names = crowd(5, 2, 0)
+    cohort = crowd(20, 1, 1)[0]
+    often = np.repeat(np.arange(10), np.where(names == "p002", 4, 1))
+    for of in (None, cohort):
+        once, more = calibrate(vectors, names, of), calibrate(vectors[often], names[often], of)
+        assert (more.mean, more.deviation, more.freedom) == pytest.approx((once.mean, once.deviation, once.freedom))
+
+
+def test_a_cohort_is_the_prior_of_a_normal_sample() -> None:
+    """Normal-gamma: the cohort's mean counts for 0.1 people and its spread for 8, here none as all are equally far apart."""
+    vectors, names = crowd(6, 1, 0)
+    prior, cohort = np.sqrt(3.0), 3 / np.sqrt(2) * np.eye(24)[:10]
+    found = calibrate(vectors, names, cohort, "euclidean")
+    apart = np.sqrt(np.linalg.norm(vectors[:, None] - vectors[None], axis=2) + np.diag([np.inf] * 6)).min(axis=1)
+    weight = 0.1 + 6
+    squares = ((apart - apart.mean()) ** 2).sum() + 0.1 * 6 / weight * (apart.mean() - prior) ** 2
+    expected = ((0.1 * prior + 6 * apart.mean()) / weight, np.sqrt(squares / 14 * (1 + 1 / weight)), 14)
+    assert (found.mean, found.deviation, found.freedom) == pytest.approx(expected, rel=1e-4)
+
+
+def test_strangers_of_a_cohort_search_as_many_names_as_there_are() -> None:
+    cohort = crowd(40, 1, 1)[0]
+    apart = np.sqrt(np.linalg.norm(cohort[:, None] - cohort[None], axis=2))
+    one = calibrate(cohort[:1] + 100, np.array(["a"]), cohort, "euclidean")
+    assert one.mean == pytest.approx(apart[~np.eye(40, dtype=bool)].mean(), rel=0.02)
+    ranks = np.sort(apart, axis=1)[:, 1:]
+    of_three = sum(ranks[:, k] * (38 - k) * (37 - k) / 2 / (39 * 38 * 37 / 6) for k in range(37)).mean()  # nearest of three of 39
+    prior = calibrate(1000 * np.eye(24)[:3], np.array(list("abc")), cohort, "euclidean")
+    own = np.sqrt(1000 * np.sqrt(2))
+    assert (prior.mean * 3.1 - 3 * own) / 0.1 == pytest.approx(of_three, rel=0.05)
+
+
+@pytest.mark.parametrize(("people", "taken"), [(20, 0), (20, 1), (20, 5), (100, 10)])
+def test_the_interval_is_that_of_a_share_of_so_many_people(people: int, taken: int) -> None:
+    found = replace(calibrate(*crowd(4, 2, 0)), people=people).interval(taken / people)
+    exact = stats.binomtest(taken, people).proportion_ci(method="exact")
+    assert found == pytest.approx((exact.low, exact.high))
+
+
+def test_who_is_exactly_at_the_limit_is_named() -> None:
+    assert assign(np.array([[0.5, 0.6]], dtype=np.float32), 0.5, []).tolist() == [0]
 
 
 def test_a_cohort_speaks_where_the_gallery_is_small() -> None:

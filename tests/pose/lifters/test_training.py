@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.lift import LifterConfig
@@ -44,6 +45,29 @@ def test_training_makes_the_loss_smaller() -> None:
     config = replace(TINY, width=32, epochs=6, examples=32, batch=8, passes=4, walkers=0.0)
     found = [values["place"] for _, values, _ in train(net, MOTIONS, config, torch.device("cpu"), 0)]
     assert found[-1] < 0.7 * found[0]
+
+
+def test_what_is_kept_is_the_running_mean_of_the_weights() -> None:
+    torch.manual_seed(0)
+    first = Net(TINY.width).state_dict()
+    net, snapshot = run(2)
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, snapshot["mean"][f"module.{name}"])
+        assert not torch.equal(tensor, first[name])
+
+
+def test_how_far_off_a_joint_is_foretold_does_not_move_it() -> None:
+    truth, counts = torch.randn(2, 4, 16, 3), torch.tensor([4, 4])
+    joints = torch.randn(2, 4, 16, 3, requires_grad=True)
+    scale = (
+        ((joints.detach() - truth).norm(dim=-1) / 3).log().requires_grad_()
+    )  # the likeliest scale of a distance is a third of it
+    turn = functional.normalize(torch.randn(2, 4, 2), dim=2)
+    stub: Any = lambda inputs, inside: (joints, scale, turn)  # noqa: E731
+    foretold = losses(stub, torch.zeros(2, 4, CHANNELS_IN), truth, counts)[1]["foretold"]
+    of_joints, of_scale = torch.autograd.grad(foretold, [joints, scale], allow_unused=True)
+    assert of_joints is None
+    torch.testing.assert_close(of_scale, torch.zeros_like(scale), atol=1e-5, rtol=0)
 
 
 def test_losses_are_what_they_say() -> None:

@@ -37,6 +37,28 @@ def test_thirteen_descriptors_by_hand(skeleton, turn):
     torch.testing.assert_close(more, torch.tensor([*expected[:11], slanted, 5, 5, 3, 4], dtype=torch.float32))
 
 
+def test_descriptors_of_a_body_that_is_not_the_same_on_both_sides():
+    torch.manual_seed(0)
+    windows = person() + 0.3 * torch.randn(1, 4, 20, 3)
+
+    def apart(a, b):
+        return (windows[0, :, KINECT20.index(a)] - windows[0, :, KINECT20.index(b)]).norm(dim=-1)
+
+    def arm(side):
+        return apart(f"{side}_shoulder", f"{side}_elbow") + apart(f"{side}_elbow", f"{side}_wrist")
+
+    floor = windows[0, :, KINECT20.indices("left_ankle", "right_ankle"), 1].min()  # of the whole window
+    heights = [windows[0, :, KINECT20.index(name), 1] - floor for name in ("head", "neck")]
+    torso, right, left = apart("neck", "spine"), apart("right_hip", "right_knee"), apart("left_hip", "left_knee")
+    both = [apart("neck", "left_shoulder"), apart("neck", "right_shoulder"), apart("spine", "right_shoulder")]
+    lengths = [*heights, *both, arm("right"), arm("left"), right, left, torso, apart("right_hip", "left_hip")]
+    found = D13(Input(KINECT20, 4)).features(windows)[0]
+    torch.testing.assert_close(found, torch.stack([*lengths, torso / right, torso / left], dim=1))
+    shanks = [apart("right_knee", "right_ankle"), apart("left_knee", "left_ankle")]
+    more = [apart("spine", "left_shoulder"), *shanks, apart("head", "neck"), apart("left_shoulder", "right_shoulder")]
+    torch.testing.assert_close(D16(Input(KINECT20, 4)).features(windows)[0], torch.stack([*lengths, *more], dim=1))
+
+
 def test_features_are_scaled_by_what_they_were_prepared_on():
     model = D13(Input(KINECT20, 3))
     frames = person() * torch.linspace(0.8, 1.2, 50)[:, None, None]
