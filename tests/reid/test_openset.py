@@ -143,7 +143,10 @@ def test_strangers_of_a_cohort_search_as_many_names_as_there_are() -> None:
     one = calibrate(cohort[:1] + 100, np.array(["a"]), cohort, "euclidean")
     assert one.mean == pytest.approx(apart[~np.eye(40, dtype=bool)].mean(), rel=0.02)
     ranks = np.sort(apart, axis=1)[:, 1:]
-    of_three = sum(ranks[:, k] * (38 - k) * (37 - k) / 2 / (39 * 38 * 37 / 6) for k in range(37)).mean()  # nearest of three of 39
+    share = np.array(
+        [(38 - k) * (37 - k) / 2 / (39 * 38 * 37 / 6) for k in range(39)]
+    )  # that rank k is the nearest of three of 39
+    of_three = (ranks @ share).mean()
     prior = calibrate(1000 * np.eye(24)[:3], np.array(list("abc")), cohort, "euclidean")
     own = np.sqrt(1000 * np.sqrt(2))
     assert (prior.mean * 3.1 - 3 * own) / 0.1 == pytest.approx(of_three, rel=0.05)

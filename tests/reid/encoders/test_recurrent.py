@@ -113,7 +113,12 @@ def plain_attend(gates, weights, biases, state, keys, values, mask, squash):
 def test_attending_and_its_gradients_are_those_of_plain_operations(fed, masked, squash):
     torch.manual_seed(0)
     axes, k, size, length, unmet = 3, 4, 2, 10, 5
-    shapes = [(axes, 4 * k, unmet + 2 * k), (axes, 4 * k, 2 * k), (axes, k, 2 * k), *[(axes, 4 * k, 1)] * 2]
+    shapes: list[tuple[int, ...]] = [
+        (axes, 4 * k, unmet + 2 * k),
+        (axes, 4 * k, 2 * k),
+        (axes, k, 2 * k),
+        *[(axes, 4 * k, 1)] * 2,
+    ]
     shapes += [*[(axes, k, size)] * 4, *[(axes * size, length, k)] * 2, (length, axes, 4 * k, size)]
     given = [(0.7 * torch.randn(shape)).requires_grad_() for shape in shapes]
     mask = torch.rand(length, length) if masked else None

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import made_walks
 import numpy as np
@@ -88,8 +89,8 @@ def slow_pooled(model: Skeleton, body: torch.Tensor) -> torch.Tensor:
     ]
     score = body[:, :, 2]
     x = normed(model.first, inputs(body[None])[0].flatten(1)).view(len(body), 17, 7)
-    for block in model.blocks:
-        assert isinstance(block, Block)
+    blocks: Any = model.blocks
+    for block in blocks:
         kept, hidden = score[:: block.stride], torch.empty(len(x), 17, block.joints.out_features)
         for t, joint in np.ndindex(len(x), 17):
             taken = []
@@ -110,8 +111,8 @@ def slow_pooled(model: Skeleton, body: torch.Tensor) -> torch.Tensor:
         x, score = out, kept
     parts = []
     for joints in PARTS:
-        of, sure = x[:, joints].flatten(0, 1), score[:, joints].flatten()[:, None]
-        parts.append(torch.cat([(of * sure).sum(dim=0) / sure.sum(), (of * sure).amax(dim=0)]))
+        weighed, sure = x[:, joints].flatten(0, 1) * score[:, joints].flatten()[:, None], score[:, joints].sum()
+        parts.append(torch.cat([weighed.sum(dim=0) / sure, weighed.amax(dim=0)]))
     return torch.stack(parts, dim=1)
 
 

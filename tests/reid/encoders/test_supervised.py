@@ -1,5 +1,6 @@
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,8 +80,9 @@ def test_posegait_passes_twice_through_two_layers_beside_what_they_add_to():
     casia, _ = remap(windows.numpy(), np.ones((2, 6, 20)), KINECT20, CASIA14)
 
     def block(name, x):
-        for k in range(0, len(model.get_submodule(name)), 3):
-            convolution, norm = (model.get_submodule(f"{name}.{k + n}") for n in (0, 1))
+        of: Any = model.get_submodule(name)
+        for k in range(0, len(of), 3):
+            convolution, norm = of[k], of[k + 1]
             x = torch.relu(norm(conv2d(x, convolution.weight, convolution.bias, padding=1)))
         return x
 
