@@ -47,10 +47,9 @@ def _having(tracks: Tracks, part: str, selector: str) -> BoolArray:
     column: TextArray = getattr(tracks, key).astype(np.str_)
     present, place = np.unique(column, return_inverse=True)
     forms = [_canonical(value) for value in present]
-    wanted, known = {_canonical(value) for value in values.split("|")}, set(forms)
-    for value in values.split("|"):
-        if _canonical(value) not in known:
-            raise UsageError(f"selector '{selector}': no track has {key} '{value.strip()}'; there are {listed(present)}")
+    wanted, known = {_canonical(value): value.strip() for value in values.split("|")}, set(forms)
+    if missing := [value for form, value in wanted.items() if form not in known]:
+        raise UsageError(f"selector '{selector}': no track has {key} '{missing[0]}'; there are {listed(present)}")
     return np.array([form in wanted for form in forms], dtype=np.bool_)[place]
 
 

@@ -98,7 +98,7 @@ def test_nor_in_other_forms(options):
         *((Cage, torch.float32, {"pretext": task}) for task in ("plain", "prediction", "prediction-full")),
         *((Cage, torch.float32, options) for options in FORMS),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_a_step_makes_nothing_on_the_host(model, precision, options):
     """On a device that holds no numbers nothing is ever taken from another, nor put there."""
