@@ -3,7 +3,7 @@ import pytest
 
 from gaitreid.pose.clean import CleanConfig
 from gaitreid.pose.errors import ItemError, UsageError
-from gaitreid.pose.geometry import normalize
+from gaitreid.pose.geometry import normalize, root
 from gaitreid.pose.lift import LiftConfig, lift
 from gaitreid.pose.lifters.world import World
 from gaitreid.pose.records import Track2D
@@ -61,6 +61,15 @@ def test_noise_is_smoothed_and_a_jump_masked() -> None:
     inside = slice(8, -8)
     rough = lifted(Track2D(**{**vars(of), "world": noisy}))
     assert np.abs(result.xyz[inside] - truth[inside]).mean() < 0.7 * np.abs(rough[inside] - truth[inside]).mean()
+
+
+@pytest.mark.parametrize("name", ["h36m17", "casia14", "kinect20"])
+def test_bones_of_one_length_hang_from_the_hips(name: str) -> None:
+    rigid = World()
+    rigid.rigid = True
+    target = skeleton(name)
+    xyz = lift(track(), LiftConfig(skeleton=name, clean=STILL), lambda _: rigid).xyz
+    np.testing.assert_allclose(root(xyz, target), 0, atol=1e-6)
 
 
 def test_what_hangs_from_a_missing_joint_has_score_0() -> None:

@@ -6,12 +6,14 @@ from gaitreid.pose.arrays import FloatArray
 from gaitreid.reid.compare import compare
 from gaitreid.reid.match import rank
 from gaitreid.reid.metrics import evaluate
-from gaitreid.reid.rerank import EXPANSION, ORIGINAL
+
+EXPANSION, ORIGINAL = 6, 0.3  # as published: k2 and lambda
 
 
 def dense(distance: FloatArray, k1: int) -> FloatArray:
     """Zhong et al.'s equations with full matrices: distances of everybody to everybody (n, n)."""
     count = len(distance)
+    k1 = min(k1, count - 1)
     scaled = distance / distance.max(axis=1, keepdims=True)
     order = np.argsort(scaled - np.eye(count), axis=1, kind="stable")
 
@@ -36,7 +38,7 @@ def dense(distance: FloatArray, k1: int) -> FloatArray:
     return np.asarray((1 - ORIGINAL) * (1 - least / most) + ORIGINAL * scaled)
 
 
-@pytest.mark.parametrize("k1", [4, 9])
+@pytest.mark.parametrize("k1", [4, 9, 1000])  # the last is more than there are
 def test_like_the_equations(k1: int) -> None:
     of = casia(subjects=4, views=("000", "090"))
     every = np.arange(len(of.video))

@@ -6,7 +6,7 @@ import pytest
 
 from gaitreid.pose.errors import FormatError, ItemError
 from gaitreid.pose.lifters import matching
-from gaitreid.pose.lifters.matching import HIPS, Matching, normalised, path, pictured, poses
+from gaitreid.pose.lifters.matching import AROUND, ELEVATIONS, HIPS, Matching, normalised, path, pictured, poses
 from gaitreid.pose.lifters.motions import from_walker
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.skeleton import CASIA14, H36M17, Skeleton
@@ -45,6 +45,15 @@ def test_views_are_turned_and_nothing_else(library: np.ndarray) -> None:
         left = points[shoulders[0]] - points[shoulders[1]]
         forward = points[CASIA14.index("head")] - points[CASIA14.index("neck")]
         assert np.dot(np.cross(left, up), forward) > 0
+
+
+def test_views_are_all_around_and_from_as_high_as_stated(library: np.ndarray) -> None:
+    seen = pictured(library).reshape(len(ELEVATIONS), AROUND, len(library), 14, 3)
+    up = library[:, :, 1] - library[:, HIPS, 1].mean(axis=1, keepdims=True)
+    for elevation, views in zip(np.deg2rad(ELEVATIONS), seen, strict=True):
+        # All around, what is before and beside the hips cancels out; who looks down sees what is high up nearer.
+        middle = np.stack([0 * up, -up * np.cos(elevation), -up * np.sin(elevation)], axis=-1)
+        np.testing.assert_allclose(views.mean(axis=0), middle, atol=1e-5)
 
 
 def test_a_pose_of_the_library_seen_from_one_of_its_views_is_found_again(library: np.ndarray) -> None:
@@ -97,6 +106,22 @@ def test_steadiness_mends_a_flip(library: np.ndarray) -> None:
     shelf = np.stack([front, behind])
     unary = np.array([[0.0, 0.5], [0.3, 0.2], [0.0, 0.5]])
     assert path(unary, np.array([[0, 1]] * 3), shelf).tolist() == [0, 0, 0]
+
+
+def test_a_walk_of_the_library_is_found_again_frame_by_frame(library: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where steadiness weighs next to nothing, the nearest picture is taken, whatever those before and after it."""
+    monkeypatch.setattr(matching, "STEADINESS", 1e-6)
+    chosen = pictured(library)[len(library) * 7 :][: len(library)]
+    xyz, _ = Matching(library).lift(track(120 * chosen[..., :2]), CASIA14)
+    np.testing.assert_allclose(xyz, chosen, atol=2e-3)
+
+
+def test_a_library_in_another_unit_gives_the_same_poses(library: np.ndarray) -> None:
+    """Distances of poses are in body heights, as those of pictures are: what is chosen does not depend on the unit."""
+    seen = pictured(library)[len(library) * 7 :][: len(library), :, :2]
+    noisy = track(120 * (seen + np.random.default_rng(0).normal(0, 0.05, seen.shape)))
+    metres, (millimetres, _) = Matching(library).lift(noisy, CASIA14)[0], Matching(1000 * library).lift(noisy, CASIA14)
+    np.testing.assert_allclose(millimetres / 1000, metres, atol=1e-4)
 
 
 def test_size_and_place_do_not_matter() -> None:
