@@ -18,7 +18,7 @@ from gaitreid.pose.detect import choose
 from gaitreid.pose.errors import ItemError
 from gaitreid.pose.estimate import Crop, Estimators
 from gaitreid.pose.extract import Person, Tracker, is_clear, silhouettes_of, track_of
-from gaitreid.pose.video import Frame, frames
+from gaitreid.pose.video import Frame, frames, hush
 
 SPAN = 4.0  # seconds of a walk that a name is drawn from: about four cycles
 EVERY = 1.0  # seconds between two looks at who is who
@@ -131,7 +131,7 @@ def _file(path: Path, max_fps: float, limits: LimitsConfig) -> Iterator[Frame]:
 
 def _camera(number: int) -> Iterator[Frame]:
     """Frames as they come."""
-    cv2.utils.logging.setLogLevel(0)  # its complaints about cameras that are not there go to stderr
+    hush()
     capture = cv2.VideoCapture(min(number, 2**31 - 1))  # a larger number is none to OpenCV
     if not capture.isOpened():
         raise ItemError("unreadable", f"there is no camera {number}")

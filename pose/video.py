@@ -27,6 +27,7 @@ UNTIMED = 480  # frames a second: what is stated above it is absurd where no fra
 TIMED = 12  # frames at the start whose times are compared with the rate
 OVERSTATED = 1.75  # times as fast as the frames come: twice is beyond it, even where times are whole milliseconds
 OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # the environment is where OpenCV looks for FFmpeg's options
+LOUDNESS, QUIET = "OPENCV_FFMPEG_LOGLEVEL", "-8"  # which it looks for once, before the first video
 CONTAINERS = (
     "3g2,3gp,asf,av1,avi,dv,flv,h264,hevc,ivf,m4a,m4v,matroska,mj2,mjpeg,mov,mp4,mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,rm,webm,"
     "yuv4mpegpipe"
@@ -210,8 +211,15 @@ def _rate(path: Path, stated: float, max_fps: float) -> float:
     return measured if stated > OVERSTATED * measured else stated
 
 
+def hush() -> None:
+    """OpenCV's complaints about damaged files and missing cameras, and FFmpeg's, go to stderr; ours say what matters."""
+    level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # up to 4.12, and after
+    level(0)
+    os.environ.setdefault(LOUDNESS, QUIET)
+
+
 def _open(path: Path) -> cv2.VideoCapture:
-    cv2.utils.logging.setLogLevel(0)  # its complaints about damaged files go to stderr; ours say what matters
+    hush()
     with _containers_alone():
         capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)  # `concat:a.avi` is a name of a file, too
     if not capture.isOpened():

@@ -1,8 +1,11 @@
 import os
 import struct
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 from videos import claim
 
 from gaitreid.pose.errors import ItemError
-from gaitreid.pose.video import FALLBACK_FPS, Bounds, ahead, cut, frames
+from gaitreid.pose.video import FALLBACK_FPS, LOUDNESS, Bounds, ahead, cut, frames, hush
 
 
 def mp4(path: Path, count: int) -> Path:
@@ -172,6 +175,38 @@ def test_what_is_no_video_file_is_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(ItemError, match="No such file") as error:
         frames(tmp_path / "nothing.avi")
     assert error.value.reason == "unreadable"
+
+
+def test_what_ffmpeg_says_of_a_damaged_video_is_not_passed_on(tmp_path: Path) -> None:
+    path, noise = tmp_path / "a.mp4", np.random.default_rng(0).integers(0, 255, (9, 48, 64, 3), np.uint8)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (64, 48))
+    for image in noise:
+        writer.write(image)
+    writer.release()
+    damaged = bytearray(path.read_bytes())
+    damaged[2000:8000:50] = bytes(120)
+    path.write_bytes(damaged)
+    code = "import sys, pathlib; from gaitreid.pose.video import frames; print(len(list(frames(pathlib.Path(sys.argv[1]))[1])))"
+    environment = {name: value for name, value in os.environ.items() if name != LOUDNESS}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert 1 <= int(done.stdout) <= 9
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("of", ["setLogLevel", "utils"])
+def test_both_names_of_opencvs_log_level_do(monkeypatch: pytest.MonkeyPatch, of: str) -> None:
+    """Up to 4.12 it is cv2.setLogLevel, then cv2.utils.logging.setLogLevel; neither version has the other's."""
+    levels: list[int] = []
+    monkeypatch.delattr(cv2, "setLogLevel", raising=False)
+    monkeypatch.delattr(cv2.utils, "logging", raising=False)
+    if of == "setLogLevel":
+        monkeypatch.setattr(cv2, "setLogLevel", levels.append, raising=False)
+    else:
+        monkeypatch.setattr(cv2.utils, "logging", SimpleNamespace(setLogLevel=levels.append), raising=False)
+    hush()
+    assert levels == [0]
 
 
 def ten(path: Path) -> Path:
