@@ -24,13 +24,14 @@ from gaitreid.pose.records import SILHOUETTE_HEIGHT, SILHOUETTE_WIDTH, Silhouett
 from gaitreid.pose.shelf import Shelf
 from gaitreid.pose.silhouettes import Silhouette, cut_out
 from gaitreid.pose.skeleton import Skeleton
-from gaitreid.pose.video import Bounds, Frame, Image, ahead, frames
+from gaitreid.pose.video import Bounds, Frame, Image, ahead, frames, is_still
 
 STEADY = 0.18  # seconds over which a person's velocity is averaged
 GROWTH = 1.6  # the most by which the size of a person changes from one frame to the next
 SAME = 0.75  # intersection over union of two crops in which a person is posed alike
 AHEAD, TOGETHER = 8, 16  # the most frames that are read ahead, and that are posed at once
 LONGEST = 300.0  # seconds of a track: who stays for longer is taken down in parts, so that memory does not grow with the video
+INTERLACED = "if it is interlaced, deinterlace it first (ffmpeg -i OLD -vf yadif NEW)"
 TURN_SECONDS, TURN_WAY = 0.4, 0.12  # a turn is this way forth and back, in body heights, each within this time
 
 
@@ -185,7 +186,8 @@ def extract(
         seen(sights[-1].frame.time)
     tracker.finish()
     if not found.people:
-        raise ItemError("no-person", f"nobody found in {read} frames [{name}: {why}]")
+        still = f", all one picture: {INTERLACED}" if read > 1 and is_still(path, bounds) else ""
+        raise ItemError("no-person", f"nobody found in {read} frames [{name}: {why}]{still}")
     tracks, silhouettes, rejected = found.sorted()
     return Extraction(info, name, why, read, found.frames, tracks, silhouettes, rejected)
 

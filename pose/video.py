@@ -100,6 +100,17 @@ def frames(path: Path, max_fps: float = 30.0, bounds: Bounds = Bounds()) -> tupl
     return info, _rest(capture, first, fps, step, bounds)
 
 
+def is_still(path: Path, bounds: Bounds = Bounds()) -> bool:
+    """Whether all frames of a video are one picture, as those are which OpenCV cannot convert: interlaced ones, from 4.13 on.
+
+    Raises:
+        ItemError: as `frames` does.
+    """
+    _, stream = frames(path, bounds=bounds)
+    first = next(stream).image
+    return all(np.array_equal(frame.image, first) for frame in stream)
+
+
 def ahead(items: Iterator[Item], size: int) -> Generator[Item, None, None]:
     """The same items, made in a thread while those before them are worked on; at most `size` wait.
 

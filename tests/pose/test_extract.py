@@ -122,6 +122,13 @@ def test_short_tracks_are_left_out_with_a_reason(tmp_path):
 
 def test_nobody_is_an_error_with_a_reason(tmp_path):
     with pytest.raises(ItemError) as error:
+        run(write(tmp_path / "a.avi", [people(None) + 6 * (t % 2) for t in range(40)]))
+    assert error.value.reason == "no-person"
+    assert "interlaced" not in str(error.value)
+
+
+def test_a_picture_that_never_changes_may_be_interlaced_video(tmp_path):
+    with pytest.raises(ItemError, match=r"40 frames .* all one picture: if it is interlaced, deinterlace it") as error:
         run(write(tmp_path / "a.avi", [people(None)] * 40))
     assert error.value.reason == "no-person"
 

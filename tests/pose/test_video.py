@@ -13,7 +13,7 @@ import pytest
 from videos import claim
 
 from gaitreid.pose.errors import ItemError
-from gaitreid.pose.video import FALLBACK_FPS, LOUDNESS, Bounds, ahead, cut, frames, hush
+from gaitreid.pose.video import FALLBACK_FPS, LOUDNESS, Bounds, ahead, cut, frames, hush, is_still
 
 
 def mp4(path: Path, count: int) -> Path:
@@ -207,6 +207,16 @@ def test_both_names_of_opencvs_log_level_do(monkeypatch: pytest.MonkeyPatch, of:
         monkeypatch.setattr(cv2.utils, "logging", SimpleNamespace(setLogLevel=levels.append), raising=False)
     hush()
     assert levels == [0]
+
+
+def test_a_video_is_still_if_no_frame_differs(tmp_path: Path) -> None:
+    path = tmp_path / "a.avi"
+    for last, still in ((0, True), (200, False)):
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+        for level in (0, 0, 0, last):
+            writer.write(np.full((48, 64, 3), level, np.uint8))
+        writer.release()
+        assert is_still(path) == still
 
 
 def ten(path: Path) -> Path:
