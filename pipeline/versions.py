@@ -6,8 +6,8 @@ A file that has no number (attribute `code_version`) counts as 1.
 """
 
 CODE = {
-    "pose2d": 2,
-    "silhouettes": 2,
+    "pose2d": 3,
+    "silhouettes": 3,
     "pose3d": 2,
     "sequences": 3,
     "walks": 4,

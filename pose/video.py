@@ -33,6 +33,7 @@ CONTAINERS = (
     "yuv4mpegpipe"
 )
 FASTEST = 1000  # frames a second: a stream whose clock stands still ends, too
+SQUARE, WIDEST = 1.02, 2.2  # width of a pixel over its height: nearer to 1 is the rounding of a scaler, farther off is absurd
 LEAST_BYTES = 8  # of a frame in the tightest coding: a container that claims more frames than fit in it is wrong
 
 
@@ -43,7 +44,7 @@ class Frame:
     Attributes:
         index: as decoded, from 0.
         time: seconds from the first frame.
-        image: (height, width, 3), BGR, upright.
+        image: (height, width, 3), BGR, upright, of square pixels (those of HDV and DVDs are not).
     """
 
     index: int
@@ -74,11 +75,11 @@ def frames(path: Path, max_fps: float = 30.0, bounds: Bounds = Bounds()) -> tupl
         ItemError: `not-a-file` (a pipe, a device, a folder), `unreadable` (no frame can be decoded), `not-a-video` (a picture),
             `too-large` (see `bounds`; also while frames are taken, where the container did not say how long it is).
     """
-    size = _size(path)
+    length = _size(path)
     if path.suffix.lower() in PICTURES or _is_picture(path):
         raise ItemError("not-a-video", "this is a picture")
     capture = _open(path)
-    _check(capture, size, bounds)
+    _check(capture, length, bounds)
     ok, decoded = capture.read()
     if not ok:
         capture.release()
@@ -89,15 +90,17 @@ def frames(path: Path, max_fps: float = 30.0, bounds: Bounds = Bounds()) -> tupl
     step = max(1, round(fps / max_fps))
     # FFmpeg mostly makes the number of frames from the length and the rate: where one is wrong, so is the other.
     count = 0 if fps < stated else int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    rotation = int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
+    width, height = size = _shown(capture, first, rotation)
     info = VideoInfo(
-        width=first.shape[1],
-        height=first.shape[0],
+        width=width,
+        height=height,
         fps=float(fps),
         frames=max(0, count),
-        rotation=int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360,
+        rotation=rotation,
         step=step,
     )
-    return info, _rest(capture, first, fps, step, bounds)
+    return info, _rest(capture, first, size, fps, step, bounds)
 
 
 def is_still(path: Path, bounds: Bounds = Bounds()) -> bool:
@@ -176,8 +179,20 @@ def cut(image: Image, centre: FloatArray, scale: float, width: int, height: int)
     return np.asarray(cv2.copyMakeBorder(part, north, south, west, east, cv2.BORDER_REPLICATE), dtype=np.uint8), shift
 
 
-def _rest(capture: cv2.VideoCapture, image: Image, fps: float, step: int, bounds: Bounds) -> Iterator[Frame]:
-    """The first frame, already decoded, and those after it."""
+def _shown(capture: cv2.VideoCapture, image: Image, rotation: int) -> tuple[int, int]:
+    """Width and height of an upright picture with square pixels, as players show it."""
+    height, width = image.shape[:2]
+    across, down = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
+    aspect = across / down if across > 0 and down > 0 else 1.0
+    if not SQUARE <= max(aspect, 1 / aspect) <= WIDEST:
+        return width, height
+    return (width, round(height * aspect)) if rotation % 180 else (round(width * aspect), height)
+
+
+def _rest(
+    capture: cv2.VideoCapture, image: Image, size: tuple[int, int], fps: float, step: int, bounds: Bounds
+) -> Iterator[Frame]:
+    """The first frame, already decoded, and those after it, of this width and height."""
     index, start, last = 0, capture.get(cv2.CAP_PROP_POS_MSEC), -1.0
     ok = True
     try:
@@ -191,6 +206,8 @@ def _rest(capture: cv2.VideoCapture, image: Image, fps: float, step: int, bounds
                     raise ItemError("too-large", f"longer than {bounds.seconds / 3600:g} h (limits.hours): cut it")
                 if image.ndim == 2:
                     image = np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), dtype=np.uint8)
+                if image.shape[1::-1] != size:
+                    image = np.asarray(cv2.resize(image, size), dtype=np.uint8)
                 yield Frame(index, max(time, 0.0), image)
             index += 1
             # Frames that are left out are only grabbed: decoding to BGR is most of their cost.

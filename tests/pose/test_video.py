@@ -53,9 +53,13 @@ def element(name: str, *content: bytes) -> bytes:
     return bytes.fromhex(name) + struct.pack(">Q", 1 << 56 | len(body)) + body
 
 
-def webm(path: Path, times: np.ndarray) -> Path:
-    """Frames at these times in milliseconds, at no stated rate: what MediaRecorder writes, but for the codec."""
-    video = element("e0", element("b0", struct.pack(">I", 64)), element("ba", struct.pack(">I", 48)))
+def webm(path: Path, times: np.ndarray, shown: tuple[int, int] = (64, 48)) -> Path:
+    """Frames at these times in milliseconds, at no stated rate: what MediaRecorder writes, but for the codec.
+
+    They have 64x48 pixels, and are to be shown at this width and height.
+    """
+    sizes = zip(("b0", "ba", "54b0", "54ba"), (64, 48, *shown), strict=True)
+    video = element("e0", *(element(name, struct.pack(">I", size)) for name, size in sizes))
     track = element("ae", element("d7", b"\1"), element("73c5", b"\1"), element("83", b"\1"), element("86", b"V_MJPEG"), video)
     picture = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
     blocks = [element("a3", struct.pack(">BhB", 0x81, time, 0x80), picture) for time in times.round().astype(int)]
@@ -217,6 +221,17 @@ def test_a_video_is_still_if_no_frame_differs(tmp_path: Path) -> None:
             writer.write(np.full((48, 64, 3), level, np.uint8))
         writer.release()
         assert is_still(path) == still
+
+
+@pytest.mark.parametrize(
+    ("stated", "shown"),
+    [((85, 48), (85, 48)), ((64, 58), (53, 48)), ((65, 48), (64, 48)), ((640, 48), (64, 48))],
+)
+def test_pictures_are_as_wide_as_players_show_them(tmp_path: Path, stated: tuple[int, int], shown: tuple[int, int]) -> None:
+    """As of HDV and DVDs; a pixel of the scaler's rounding is not worth the work, and ten times as wide is a mistake."""
+    info, stream = frames(webm(tmp_path / "a.webm", np.arange(3) * 40.0, stated))
+    assert (info.width, info.height) == shown
+    assert [frame.image.shape for frame in stream] == [(*shown[::-1], 3)] * 3
 
 
 def ten(path: Path) -> Path:
