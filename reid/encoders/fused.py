@@ -5,6 +5,8 @@ and each takes a GPU longer to begin than to run where batches are small. The eq
 order i, f, o, g, (axes, 4 K, B), and what is made of g is sigmoid(-2 x). All is worked out in float32.
 """
 
+from typing import Any
+
 import torch
 import triton
 from torch import Tensor
@@ -191,9 +193,10 @@ def forward(
     after = gates.new_empty(axes, rows // 4, batch, dtype=torch.float32)
     rest, h = torch.empty_like(after), torch.empty_like(after, dtype=dtype)
     add, before = (None if x is None else x.contiguous() for x in (add, before))
-    _forward[(triton.cdiv(after.numel(), BLOCK),)](
+    _launch(
+        _forward, triton.cdiv(after.numel(), BLOCK),
         gates, add, before, squashed, after, rest, h, after[0].numel(), after.numel(),
-        adds=add is not None, goes_on=before is not None, block=BLOCK, enable_fp_fusion=True,
+        adds=add is not None, goes_on=before is not None, block=BLOCK,
     )  # fmt: skip
     return h, after, squashed, rest
 
@@ -212,9 +215,10 @@ def backward(gates: Tensor, rest: Tensor, before: Tensor | None, dh: Tensor, dc:
     """
     dh, dbefore = dh.contiguous(), torch.empty_like(rest)
     before, dc = (None if x is None else x.contiguous() for x in (before, dc))
-    _backward[(triton.cdiv(rest.numel(), BLOCK),)](
+    _launch(
+        _backward, triton.cdiv(rest.numel(), BLOCK),
         gates, rest, before, dh, dc, d, dbefore, rest[0].numel(), rest.numel(),
-        goes_on=before is not None, more=dc is not None, block=BLOCK, enable_fp_fusion=True,
+        goes_on=before is not None, more=dc is not None, block=BLOCK,
     )  # fmt: skip
     return dbefore
 
@@ -235,9 +239,9 @@ def attend(h: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, t: int,
         joined: (axes B, f, 2 K).
     """
     (windows, length, k), batch = keys.shape, h.shape[2]
-    _attend[(windows,)](
-        h, keys, values, mask, attention, joined, t, batch, length,
-        k=k, masked=mask is not None, **_tile(length, k), enable_fp_fusion=True,
+    _launch(
+        _attend, windows, h, keys, values, mask, attention, joined, t, batch, length,
+        k=k, masked=mask is not None, **_tile(length, k),
     )  # fmt: skip
 
 
@@ -267,12 +271,18 @@ def attend_back(
     """
     (windows, length, k), (axes, batch, _) = keys.shape, djoined.shape
     out = keys.new_empty(axes, k, batch)
-    _attend_back[(windows,)](
+    _launch(
+        _attend_back, windows,
         djoined, dcontexts, dattention, attention, keys, values, mask, None if dh is None else dh.contiguous(),
         dused, dscores, out, t, batch, length,
-        k=k, masked=mask is not None, more=dh is not None, **_tile(length, k), enable_fp_fusion=True,
+        k=k, masked=mask is not None, more=dh is not None, **_tile(length, k),
     )  # fmt: skip
     return out
+
+
+def _launch(kernel: Any, programs: int, first: Tensor, *rest: Tensor | int | None, **options: Any) -> None:
+    with torch.cuda.device_of(first):  # Triton launches on the current GPU, whichever it is that the tensors lie on
+        kernel[(programs,)](first, *rest, **options, enable_fp_fusion=True)
 
 
 def _tile(length: int, k: int) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """The kernels run here by Triton's interpreter, and are compiled for GPUs that need not be there."""
 
+import contextlib
 import importlib.util
 import sys
 import warnings
@@ -57,6 +58,31 @@ def test_they_are_checked_against_torch(kernels, monkeypatch):
             patch.setattr(kernels, name, lambda *args, right=right: right(*args) * 1.01)
             with pytest.raises(RuntimeError, match="other results"):
                 kernels.check(CPU)
+
+
+def test_they_are_launched_on_the_gpu_that_the_tensors_lie_on(kernels, monkeypatch):
+    """Triton takes the current one, which is cuda:0 under --device cuda:1 and in all processes of torchrun."""
+    current, launched = [], []
+
+    @contextlib.contextmanager
+    def device_of(tensor):
+        current.append(tensor.device)
+        yield
+        current.pop()
+
+    class Seen:
+        def __init__(self, kernel):
+            self.kernel = kernel
+
+        def __getitem__(self, grid):
+            launched.append([*current])
+            return self.kernel[grid]
+
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    for name in ("_forward", "_backward", "_attend", "_attend_back"):
+        monkeypatch.setattr(kernels, name, Seen(getattr(kernels, name)))
+    kernels.check(CPU)
+    assert launched == [[CPU]] * 4
 
 
 @pytest.mark.parametrize("dtype", [F32, BF16])
