@@ -27,7 +27,7 @@ def contrastive_loss(z: Tensor, pairs: Tensor, temperature: float, paper: bool, 
     counts = torch.cat([pairs, pairs])
     here = torch.arange(2 * half, device=z.device)
     partner = here.roll(half)
-    unit = normalize(z[:, rows], dim=-1)
+    unit = normalize(torch.cat([z[:, interval:], z[:, :half]], dim=1), dim=-1)
     similarity = unit @ unit.transpose(1, 2) / temperature
     left_out = here[:, None] == here[None, :]
     if not paper:
@@ -38,5 +38,5 @@ def contrastive_loss(z: Tensor, pairs: Tensor, temperature: float, paper: bool, 
     # Rows that do not count keep their partner, so that no row is empty; they weigh nothing.
     left_out = left_out | (others & (here[None, :] != partner[:, None]))
     log_share = torch.log_softmax(similarity.masked_fill(left_out, float("-inf")), dim=-1)
-    losses = -log_share[:, here, partner]
+    losses = -log_share.gather(2, partner.expand(len(z), -1)[..., None])[..., 0]
     return (losses * counts).sum() / counts.sum().clamp_min(1)
