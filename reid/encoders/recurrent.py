@@ -152,22 +152,18 @@ class _Outer:
 
     def __init__(self, weight: Tensor, steps: int) -> None:
         by_mkl = _axis_by_axis(weight) and not ONEDNN
-        self._weight, self._together, self._filled = weight, 1 if by_mkl else min(steps, TOGETHER), 0
-        self._waiting: list[Tensor] = []  # a and b of the steps that are filled, (axes, rows, steps, B) each
+        self._weight, self._together = weight, 1 if by_mkl else min(steps, TOGETHER)
+        self._waiting: list[tuple[Tensor, Tensor]] = []  # a and b of some steps
         self._sums: list[Tensor] = []  # one of each axis, or one of all
 
     def add(self, a: Tensor, b: Tensor, columns: slice = slice(None)) -> None:
-        """a: (axes, M, B); b: (axes, N, B), or as many rows as there are columns of the weight that it met."""
+        """a: (axes, M, B); b: (axes, N, B), or as many rows as there are columns of the weight that it met; both stay as they are."""
         if self._together == 1 or columns != slice(None):
             self._flush()
             self._add(a, b, columns)
             return
-        if not self._waiting:
-            self._waiting = [m.new_empty(*m.shape[:2], self._together, m.shape[2]) for m in (a, b)]
-        for buffer, new in zip(self._waiting, (a, b), strict=True):
-            buffer[:, :, self._filled] = new
-        self._filled += 1
-        if self._filled == self._together:
+        self._waiting.append((a, b))
+        if len(self._waiting) == self._together:
             self._flush()
 
     def total(self, columns: slice = slice(None), unmet: int = 0) -> Tensor:
@@ -183,9 +179,9 @@ class _Outer:
         return out
 
     def _flush(self) -> None:
-        if self._filled:
-            a, b = (buffer[:, :, : self._filled].flatten(2) for buffer in self._waiting)
-            self._filled = 0
+        if self._waiting:
+            a, b = (torch.stack(steps, dim=2).flatten(2) for steps in zip(*self._waiting, strict=True))
+            self._waiting = []
             self._add(a, b, slice(None))
 
     def _add(self, a: Tensor, b: Tensor, columns: slice) -> None:
@@ -337,7 +333,7 @@ def _attending(
 
 def _scaled(gates: Tensor) -> Tensor:
     """The last quarter of the rows, those of the gate g, times -2 in place: so are gates prepared, and so their gradients."""
-    gates[..., gates.shape[-2] // 4 * 3 :, :] *= -2
+    gates[..., gates.shape[-2] // 4 * 3 :, :].mul_(-2)
     return gates
 
 
@@ -387,13 +383,13 @@ class _Lstm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dout: Tensor, dh: Tensor, dc: Tensor) -> tuple[Tensor | None, ...]:
         read, first = ctx.needs_input_grad[0], ctx.needs_input_grad[3]
-        wide, dx, of_gates = ctx.wide if read else 0, [], _for_gradients(ctx.kept[0])
+        wide, dx = ctx.wide if read else 0, []
         steps = len(ctx.kept)
         turned, outer = _turned(ctx.weight[:, :, 1 if read else 1 + ctx.wide :]), _Outer(ctx.weight, steps)
         for t in reversed(range(steps)):
             last = t == 0 and not first  # of a state of zeros nobody asks
             of_x = turned[:, :wide] if last else turned
-            dz, dc = _step_back(ctx.kept[t], of_x, dout[t] + dh, dc, outer, of_gates)
+            dz, dc = _step_back(ctx.kept[t], of_x, dout[t] + dh, dc, outer, _for_gradients(ctx.kept[t]))
             dx.append(dz[:, :wide])
             dh = dz[:, wide:]
         dbias, dweight = _scaled(outer.total(slice(1))), _scaled(outer.total(slice(1, None)))
@@ -412,8 +408,7 @@ def _attend(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As `attend`, weights `_prepared`, the bias last; fourth, query and context of every step side by side (axes B, f, 2 K)."""
     (w1, w2, combine), (h1, c1, h2, c2) = weights, state
-    (axes, k, batch), length = h1.shape, values.shape[1]
-    out = h1.new_empty(axes, k, length, batch)
+    (axes, k, batch), length, out = h1.shape, values.shape[1], []
     attention = c1.new_empty(axes * batch, length, length)
     joined = values.new_empty(axes * batch, length, 2 * k)
     last, ones, kernels = None, _ones(h1), _fused_attention(keys)
@@ -429,10 +424,10 @@ def _attend(
         last = _product(combine, joined[:, t].view(axes, batch, 2 * k).transpose(1, 2))
         if squash:
             last.tanh_()
-        out[:, :, t] = last
+        out.append(last)
         if keep is not None:
             keep.append((first, second))
-    return out, attention, joined[:, :, k:], joined
+    return torch.stack(out, dim=2), attention, joined[:, :, k:], joined
 
 
 def _look_back(h: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, t: int, attention: Tensor, joined: Tensor) -> None:
@@ -509,7 +504,6 @@ class _Attend(torch.autograd.Function):
         turned1, turned2 = (_turned(w[:, :, : 2 * k]) for w in (w1, w2))
         dw1, dw2, dcombine = (_Outer(w, length) for w in (w1, w2, combine))
         kept_gates = ctx.kept[0][0].gates
-        of_gates = _for_gradients(ctx.kept[0][0])
         dgates = kept_gates.new_empty(length, *kept_gates.shape) if ctx.with_gates else None
         dscores = torch.empty_like(attention, dtype=keys.dtype)
         dused = values.new_empty(axes * batch, length, k)
@@ -527,10 +521,10 @@ class _Attend(torch.autograd.Function):
             dcombine.add(d, of_step.transpose(1, 2))
             djoined = _product(d.transpose(1, 2), combine)
             of_h2 = look_back(t, djoined, dcontexts, dattention, attention, keys, values, mask, dh2, dused, dscores)
-            dz, dc2 = _step_back(second, turned2, of_h2, dc2, dw2, of_gates)
+            dz, dc2 = _step_back(second, turned2, of_h2, dc2, dw2, _for_gradients(second))
             dh2 = dz[:, k:]
             of_h1 = dz[:, :k] if dh1 is None else dz[:, :k] + dh1
-            of_first = of_gates if dgates is None else dgates[t]
+            of_first = _for_gradients(first) if dgates is None else dgates[t]
             dz, dc1 = _step_back(first, turned1 if t else turned1[:, k:], of_h1, dc1, dw1, of_first)
             dlast, dh1 = (dz[:, :k], dz[:, k:]) if t else (None, dz)
         used = attention if mask is None else attention * mask
