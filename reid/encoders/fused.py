@@ -293,29 +293,30 @@ def _tile(length: int, k: int) -> dict[str, int]:
 def check(device: torch.device) -> None:
     """Raises: RuntimeError, or what Triton raises: the kernels cannot be built for this GPU, or do not give what torch gives."""
     with torch.inference_mode(False), torch.enable_grad():  # wherever it is first asked
-        for ours, theirs in [*_gates_by_both(device), *_attention_by_both(device)]:
-            if not torch.allclose(ours, theirs, atol=1e-4):
-                raise RuntimeError("they give other results than torch")
+        for dtype, error in ((torch.float32, 1e-4), (torch.bfloat16, 3e-2)):
+            for ours, theirs in [*_gates_by_both(device, dtype), *_attention_by_both(device, dtype)]:
+                if not torch.allclose(ours.float(), theirs, atol=error, rtol=error):
+                    raise RuntimeError(f"they give other results than torch in {dtype}")
 
 
-def _gates_by_both(device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    of_gates, before, dh, dc = _numbers(device, (2, 12, 5), *[(2, 3, 5)] * 3)
+def _gates_by_both(device: torch.device, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+    of_gates, before, dh, dc = _numbers(device, dtype, (2, 12, 5), *[(2, 3, 5)] * 3)
     i, f, o, g = torch.split(of_gates.sigmoid(), 3, dim=1)
     c = i - 2 * i * g + f * before
     h = o * c.tanh()
     expected = torch.autograd.grad((h * dh + c * dc).sum(), [of_gates, before])
     with torch.no_grad():
-        found_h, found_c, gates, rest = forward(of_gates.clone(), None, before, torch.float32)
-        d = torch.empty_like(gates)
-        dbefore = backward(gates, rest, before, dh, dc, d)
+        found_h, found_c, gates, rest = forward(of_gates.to(dtype, copy=True), None, before, dtype)
+        d = torch.empty_like(gates, dtype=dtype)
+        dbefore = backward(gates, rest, before, dh.to(dtype), dc, d)
     return [*zip((found_h, found_c, d, dbefore), (h, c, *expected), strict=True)]
 
 
-def _attention_by_both(device: torch.device) -> list[tuple[Tensor, Tensor]]:
+def _attention_by_both(device: torch.device, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
     axes, batch, length, k, t = 2, 3, 5, 4, 1
     of_steps = (axes * batch, length, k), (axes * batch, length, length)
-    h, keys, values = _numbers(device, (axes, k, batch), of_steps[0], of_steps[0])
-    mask, djoined, dcontexts, dattention = _numbers(device, of_steps[1][1:], (axes, batch, 2 * k), *of_steps)
+    h, keys, values = _numbers(device, dtype, (axes, k, batch), of_steps[0], of_steps[0])
+    mask, djoined, dcontexts, dattention = _numbers(device, dtype, of_steps[1][1:], (axes, batch, 2 * k), *of_steps)
     query = h.transpose(1, 2).reshape(axes * batch, k)
     scores = (keys @ query[:, :, None])[:, :, 0]
     a = scores.softmax(dim=1)
@@ -323,14 +324,16 @@ def _attention_by_both(device: torch.device) -> list[tuple[Tensor, Tensor]]:
     total = (torch.cat([query, context], dim=1) * djoined.flatten(0, 1)).sum() + (context * dcontexts[:, t]).sum()
     expected = torch.autograd.grad(total + (a * dattention[:, t]).sum(), [h, context, scores])
     with torch.no_grad():
+        low_h, keys, values, djoined, dcontexts = (x.to(dtype) for x in (h, keys, values, djoined, dcontexts))
         attention, joined = torch.zeros_like(dattention), keys.new_zeros(axes * batch, length, 2 * k)
-        attend(h, keys, values, mask, t, attention, joined)
-        dused, dscores = torch.zeros_like(dcontexts), torch.zeros_like(dattention)
-        dh = attend_back(t, djoined, dcontexts, dattention, attention, keys, values, mask, h, dused, dscores)
+        attend(low_h, keys, values, mask, t, attention, joined)
+        dused, dscores = torch.zeros_like(dcontexts), torch.zeros_like(dattention, dtype=dtype)
+        dh = attend_back(t, djoined, dcontexts, dattention, attention, keys, values, mask, low_h, dused, dscores)
     found = (attention[:, t], joined[:, t], dh - h, dused[:, t], dscores[:, t])
     return [*zip(found, (a, torch.cat([query, context], dim=1), *expected), strict=True)]
 
 
-def _numbers(device: torch.device, *shapes: tuple[int, ...]) -> list[Tensor]:
+def _numbers(device: torch.device, dtype: torch.dtype, *shapes: tuple[int, ...]) -> list[Tensor]:
+    """In float32, such as there are in the dtype."""
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(shape, generator=generator).to(device).requires_grad_() for shape in shapes]
+    return [torch.randn(shape, generator=generator).to(device, dtype).float().requires_grad_() for shape in shapes]

@@ -58,6 +58,10 @@ def test_they_are_checked_against_torch(kernels, monkeypatch):
             patch.setattr(kernels, name, lambda *args, right=right: right(*args) * 1.01)
             with pytest.raises(RuntimeError, match="other results"):
                 kernels.check(CPU)
+    kernels_forward = kernels.forward
+    monkeypatch.setattr(kernels, "forward", lambda *args: [(1 + (args[3] == BF16)) * x for x in kernels_forward(*args)])
+    with pytest.raises(RuntimeError, match="other results than torch in torch.bfloat16"):
+        kernels.check(CPU)
 
 
 def test_they_are_launched_on_the_gpu_that_the_tensors_lie_on(kernels, monkeypatch):
@@ -82,7 +86,7 @@ def test_they_are_launched_on_the_gpu_that_the_tensors_lie_on(kernels, monkeypat
     for name in ("_forward", "_backward", "_attend", "_attend_back"):
         monkeypatch.setattr(kernels, name, Seen(getattr(kernels, name)))
     kernels.check(CPU)
-    assert launched == [[CPU]] * 4
+    assert launched == [[CPU]] * 8  # once in each precision
 
 
 @pytest.mark.parametrize("dtype", [F32, BF16])
