@@ -62,12 +62,21 @@ def _backward(  # type: ignore[no-untyped-def]
     rest,
     before,
     dh,
+    further,
     dc,
     d,
     dbefore,
     size,
     total,
+    batch,
+    axis1,
+    row1,
+    column1,
+    axis2,
+    row2,
+    column2,
     goes_on: tl.constexpr,
+    both: tl.constexpr,
     more: tl.constexpr,
     block: tl.constexpr,
 ) -> None:
@@ -77,7 +86,10 @@ def _backward(  # type: ignore[no-untyped-def]
     of_f, of_o, of_g = of_i + size, of_i + 2 * size, of_i + 3 * size
     i, f = tl.load(gates + of_i, inside), tl.load(gates + of_f, inside)
     o, g = tl.load(gates + of_o, inside), tl.load(gates + of_g, inside)
-    left, of_h = tl.load(rest + place, inside), tl.load(dh + place, inside).to(tl.float32)
+    axis, row, column = place // size, place % size // batch, place % batch
+    left, of_h = tl.load(rest + place, inside), tl.load(dh + axis * axis1 + row * row1 + column * column1, inside).to(tl.float32)
+    if both:
+        of_h += tl.load(further + axis * axis2 + row * row2 + column * column2, inside).to(tl.float32)
     of_c = 4 * of_h * o * left * (1 - left)
     if more:
         of_c += tl.load(dc + place, inside)
@@ -142,6 +154,9 @@ def _attend_back(  # type: ignore[no-untyped-def]
     t,
     batch,
     length,
+    axis1,
+    row1,
+    column1,
     k: tl.constexpr,
     masked: tl.constexpr,
     more: tl.constexpr,
@@ -168,10 +183,9 @@ def _attend_back(  # type: ignore[no-untyped-def]
     key = tl.load(keys + n * length * k + place, inside, other=0.0).to(tl.float32)
     dquery = tl.sum(key * dscore[:, None], axis=0)
     dquery += tl.load(djoined + n * 2 * k + column, column < k, other=0.0).to(tl.float32)
-    turned = (n // batch * k + column) * batch + n % batch
     if more:
-        dquery += tl.load(dh + turned, column < k, other=0.0).to(tl.float32)
-    tl.store(out + turned, dquery, column < k)
+        dquery += tl.load(dh + n // batch * axis1 + column * row1 + n % batch * column1, column < k, other=0.0).to(tl.float32)
+    tl.store(out + (n // batch * k + column) * batch + n % batch, dquery, column < k)
 
 
 def forward(
@@ -201,24 +215,28 @@ def forward(
     return h, after, squashed, rest
 
 
-def backward(gates: Tensor, rest: Tensor, before: Tensor | None, dh: Tensor, dc: Tensor | None, d: Tensor) -> Tensor:
+def backward(
+    gates: Tensor, rest: Tensor, before: Tensor | None, dh: Tensor, further: Tensor | None, dc: Tensor | None, d: Tensor
+) -> Tensor:
     """Gradients of a step's gates, of what is prepared as it is, and of c before.
 
     Args:
         gates, rest: as `forward` gave them.
         before: as `forward` took it.
-        dh, dc: of the step's h and c (axes, K, B); None is zeros.
+        dh, further: of the step's h (axes, K, B), the sum of both; None is zeros.
+        dc: of its c.
         d: of the gates (axes, 4 K, B), of any precision: written.
 
     Returns:
         Of c before.
     """
-    dh, dbefore = dh.contiguous(), torch.empty_like(rest)
+    dbefore = torch.empty_like(rest)
     before, dc = (None if x is None else x.contiguous() for x in (before, dc))
     _launch(
         _backward, triton.cdiv(rest.numel(), BLOCK),
-        gates, rest, before, dh, dc, d, dbefore, rest[0].numel(), rest.numel(),
-        goes_on=before is not None, more=dc is not None, block=BLOCK,
+        gates, rest, before, dh, further, dc, d, dbefore, rest[0].numel(), rest.numel(), rest.shape[2],
+        *dh.stride(), *(dh if further is None else further).stride(),
+        goes_on=before is not None, both=further is not None, more=dc is not None, block=BLOCK,
     )  # fmt: skip
     return dbefore
 
@@ -273,15 +291,16 @@ def attend_back(
     out = keys.new_empty(axes, k, batch)
     _launch(
         _attend_back, windows,
-        djoined, dcontexts, dattention, attention, keys, values, mask, None if dh is None else dh.contiguous(),
-        dused, dscores, out, t, batch, length,
+        djoined, dcontexts, dattention, attention, keys, values, mask, dh, dused, dscores, out, t, batch, length,
+        *(out if dh is None else dh).stride(),
         k=k, masked=mask is not None, more=dh is not None, **_tile(length, k),
     )  # fmt: skip
     return out
 
 
 def _launch(kernel: Any, programs: int, first: Tensor, *rest: Tensor | int | None, **options: Any) -> None:
-    with torch.cuda.device_of(first):  # Triton launches on the current GPU, whichever it is that the tensors lie on
+    # Triton launches on the current GPU, whichever it is that the tensors lie on.
+    with torch.cuda.device_of(first):  # type: ignore[no-untyped-call]
         kernel[(programs,)](first, *rest, **options, enable_fp_fusion=True)
 
 
@@ -308,7 +327,7 @@ def _gates_by_both(device: torch.device, dtype: torch.dtype) -> list[tuple[Tenso
     with torch.no_grad():
         found_h, found_c, gates, rest = forward(of_gates.to(dtype, copy=True), None, before, dtype)
         d = torch.empty_like(gates, dtype=dtype)
-        dbefore = backward(gates, rest, before, dh.to(dtype), dc, d)
+        dbefore = backward(gates, rest, before, (dh / 2).to(dtype), (dh / 2).to(dtype).mT.contiguous().mT, dc, d)
     return [*zip((found_h, found_c, d, dbefore), (h, c, *expected), strict=True)]
 
 

@@ -157,7 +157,10 @@ class _Outer:
         self._sums: list[Tensor] = []  # one of each axis, or one of all
 
     def add(self, a: Tensor, b: Tensor, columns: slice = slice(None)) -> None:
-        """a: (axes, M, B); b: (axes, N, B), or as many rows as there are columns of the weight that it met; both stay as they are."""
+        """a: (axes, M, B); b: (axes, N, B), or as many rows as there are columns of the weight that it met.
+
+        Neither may be written later.
+        """
         if self._together == 1 or columns != slice(None):
             self._flush()
             self._add(a, b, columns)
@@ -248,12 +251,15 @@ def _times_tanh(y: Tensor, rest: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.addcmul(y, y, rest, value=-2, out=out)
 
 
-def _step_back(kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, dweight: _Outer, d: Tensor) -> tuple[Tensor, Tensor]:
+def _step_back(
+    kept: _Kept, turned: Tensor, dh: Tensor, further: Tensor | None, dc: Tensor | None, dweight: _Outer, d: Tensor
+) -> tuple[Tensor, Tensor]:
     """Gradients of one step, of what is `_prepared` as it is.
 
     Args:
         turned: the weight, turned (axes, rows, 4 K): the gradients that it gives are of the rows it has.
-        dh, dc: of the step's h and c.
+        dh, further: of the step's h, the sum of both; None is zeros.
+        dc: of its c.
         dweight: of the weight: added to.
         d: of the gates (axes, 4 K, B): written.
 
@@ -261,9 +267,9 @@ def _step_back(kept: _Kept, turned: Tensor, dh: Tensor, dc: Tensor | None, dweig
         Of the inputs (axes, ..., B), and of c before.
     """
     if kernels := _fused(kept.gates):
-        dbefore = kernels.backward(kept.gates, kept.rest, kept.before, dh, dc, d)
+        dbefore = kernels.backward(kept.gates, kept.rest, kept.before, dh, further, dc, d)
     else:
-        dbefore = _gates_back(kept, dh, dc, d)
+        dbefore = _gates_back(kept, dh if further is None else dh + further, dc, d)
     low = d.to(turned.dtype)
     dweight.add(low, kept.inputs, kept.columns)
     return _product(turned, low), dbefore
@@ -389,7 +395,7 @@ class _Lstm(torch.autograd.Function):
         for t in reversed(range(steps)):
             last = t == 0 and not first  # of a state of zeros nobody asks
             of_x = turned[:, :wide] if last else turned
-            dz, dc = _step_back(ctx.kept[t], of_x, dout[t] + dh, dc, outer, _for_gradients(ctx.kept[t]))
+            dz, dc = _step_back(ctx.kept[t], of_x, dout[t], dh, dc, outer, _for_gradients(ctx.kept[t]))
             dx.append(dz[:, :wide])
             dh = dz[:, wide:]
         dbias, dweight = _scaled(outer.total(slice(1))), _scaled(outer.total(slice(1, None)))
@@ -521,11 +527,10 @@ class _Attend(torch.autograd.Function):
             dcombine.add(d, of_step.transpose(1, 2))
             djoined = _product(d.transpose(1, 2), combine)
             of_h2 = look_back(t, djoined, dcontexts, dattention, attention, keys, values, mask, dh2, dused, dscores)
-            dz, dc2 = _step_back(second, turned2, of_h2, dc2, dw2, _for_gradients(second))
+            dz, dc2 = _step_back(second, turned2, of_h2, None, dc2, dw2, _for_gradients(second))
             dh2 = dz[:, k:]
-            of_h1 = dz[:, :k] if dh1 is None else dz[:, :k] + dh1
             of_first = _for_gradients(first) if dgates is None else dgates[t]
-            dz, dc1 = _step_back(first, turned1 if t else turned1[:, k:], of_h1, dc1, dw1, of_first)
+            dz, dc1 = _step_back(first, turned1 if t else turned1[:, k:], dz[:, :k], dh1, dc1, dw1, of_first)
             dlast, dh1 = (dz[:, :k], dz[:, k:]) if t else (None, dz)
         used = attention if mask is None else attention * mask
         dkeys = torch.bmm(dscores.transpose(1, 2), joined[:, :, :k])
