@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from gaitreid.pipeline.config import Config
+    from gaitreid.pipeline.jobs import Summary
     from gaitreid.pipeline.session import Session
 
 app = typer.Typer(
@@ -186,7 +187,6 @@ def split(
         session.plan("split")
     else:
         session.split()
-    _end()
 
 
 @command("Stages")
@@ -218,7 +218,6 @@ def train(
         session.plan("train", name=name, overwrite=overwrite)
     else:
         session.train(name, resume=resume, overwrite=overwrite)
-    _end()
 
 
 @command("Stages")
@@ -235,7 +234,6 @@ def encode(
         session.plan("encode", name=name, encoder=encoder)
     else:
         session.encode(name, encoder)
-    _end()
 
 
 @command("Stages")
@@ -303,7 +301,6 @@ def match(
         fused=fuse or [],
         asked=[f"--{setting.split('.')[1]}" for setting, value in given.items() if value is not None],
     )
-    _end()
 
 
 @command("Stages")
@@ -328,7 +325,6 @@ def recognise(
     session.recognise(
         name, encoder=encoder, protocol=protocol or "", train=train or "", test=test or "", as_published=as_published
     )
-    _end()
 
 
 @command("Data sets")
@@ -372,7 +368,6 @@ def openpose(
 ) -> None:
     """Tracks as OpenPose writes them: a folder a video, a JSON file a frame."""
     _session(common, {}).export_tracks("openpose", target, skeleton)
-    _end()
 
 
 @command("Data sets", export)
@@ -383,21 +378,18 @@ def alphapose(
 ) -> None:
     """Tracks as AlphaPose writes them: VIDEO/alphapose-results.json."""
     _session(common, {}).export_tracks("alphapose", target, skeleton)
-    _end()
 
 
 @command("Data sets", export)
 def coco(common: Common, target: TargetArgument, skeleton: JointsOption = None) -> None:
     """Tracks of all videos as COCO's annotations: annotations.json."""
     _session(common, {}).export_tracks("coco", target, skeleton)
-    _end()
 
 
 @command("Data sets", export)
 def mmpose(common: Common, target: TargetArgument, skeleton: JointsOption = None) -> None:
     """Tracks as MMPose's demos write them: results_VIDEO.json."""
     _session(common, {}).export_tracks("mmpose", target, skeleton)
-    _end()
 
 
 @command("Data sets", export)
@@ -408,14 +400,12 @@ def sleap(
 ) -> None:
     """Tracks as SLEAP's analysis files: VIDEO.analysis.h5."""
     _session(common, {}).export_tracks("sleap", target, skeleton)
-    _end()
 
 
 @command("Data sets", export)
 def silhouettes(common: Common, target: TargetArgument) -> None:
     """Silhouettes in OpenGait's layout: ID/TYPE-NUM/VIEW/*.png."""
     _session(common, {}).export_silhouettes(target)
-    _end()
 
 
 @command("Data sets", export)
@@ -428,7 +418,6 @@ def npy(
 ) -> None:
     """The windows in the official layout of AGE and CAGE."""
     _session(common, {}).export_npy(target, dataset, train, test)
-    _end()
 
 
 @command("Data sets", export)
@@ -439,7 +428,6 @@ def onnx(
 ) -> None:
     """A trained encoder as ONNX, checked with onnxruntime against this one (needs onnx, onnxruntime and onnxscript)."""
     _session(common, {}).export_onnx(name, out)
-    _end()
 
 
 @command("All in one")
@@ -478,7 +466,6 @@ def demo(
     work = common.work if source and source.name == "COMMANDLINE" else folder / "work"
     session = _session(replace(common, work=work, config=common.config or Path("demo")), {})
     session.demo(folder / "videos")
-    _end()
 
 
 gallery = typer.Typer(no_args_is_help=True, help="People who are known: add, list, remove, rename, merge.")
@@ -618,7 +605,6 @@ def synth(
         "synth.seconds": seconds,
     }
     _session(common, given).synth(folder)
-    _end()
 
 
 @command("Look")
@@ -637,7 +623,6 @@ def report(
     --probe, --gallery and --protocol say which it is: matches/PROTOCOL-PROBE-GALLERY/.
     """
     _session(common, {}).report(probe or "", gallery or "", protocol=protocol, name=name, frames=_frames(frames, faces))
-    _end()
 
 
 @command("Look")
@@ -738,9 +723,9 @@ def _numbers(option: str, text: str | None) -> list[int] | None:
         raise typer.BadParameter(f"{text!r}: expected whole numbers with commas between", param_hint=option) from None
 
 
-def _end(summary: Any = None) -> None:
+def _end(summary: "Summary") -> None:
     """Exit code 1 where some items failed; each was named when it did."""
-    if summary is not None and summary.failed:
+    if summary.failed:
         raise typer.Exit(1)
 
 
