@@ -1,5 +1,6 @@
 """Whole files or none: written beside their place and renamed; and what a file's content is known by."""
 
+import csv
 import errno
 import glob
 import hashlib
@@ -7,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -116,6 +117,15 @@ def write_text(path: Path, text: str, *, private: bool = True) -> Path:
 def write_json(path: Path, value: object) -> Path:
     """Write JSON, whole or not at all."""
     return write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
+    """Write a table under the names of its columns, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(columns)
+        table.writerows(rows)
+    return path
 
 
 def sha256(path: Path) -> str:

@@ -3,7 +3,6 @@
 identities.csv   one line a track and rank; identities.json  the same, with the calibration and how the answers came about
 """
 
-import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gaitreid.pipeline.clips import Clip, Recogniser, Seen
-from gaitreid.pipeline.files import replacing, write_json
+from gaitreid.pipeline.files import write_csv, write_json
 from gaitreid.pipeline.gallery import UNKNOWN, Book, check_encoder
 from gaitreid.pose.arrays import take
 from gaitreid.reid.openset import assign, at_once, name_distances
@@ -139,16 +138,18 @@ def table(identities: Sequence[Identity]) -> Iterator[str]:
 def write(folder: Path, identities: Sequence[Identity], naming: Naming, gallery: Path) -> None:
     """identities.csv and identities.json; a video goes by its name, and by its whole path where another has the same."""
     videos = _called(identities)
-    with replacing(folder / "identities.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(CSV_COLUMNS)
-        for i in identities:
-            start, end = i.span
-            for c in i.candidates:
-                margin = f"{i.margin:.6g}" if c.rank == 1 and i.margin is not None else ""
-                place_in = (videos[i.video], i.person.number, f"{start:.3f}", f"{end:.3f}")
-                rows.writerow((*place_in, i.answer, c.rank, c.name, f"{c.distance:.6g}", margin, f"{c.score:.4f}"))
+    write_csv(folder / "identities.csv", CSV_COLUMNS, _rows(identities, videos))
     write_json(folder / "identities.json", _report(identities, videos, naming, gallery))
+
+
+def _rows(identities: Sequence[Identity], videos: dict[Path, str]) -> Iterator[tuple[object, ...]]:
+    """Rows of identities.csv, `CSV_COLUMNS`."""
+    for i in identities:
+        start, end = i.span
+        for c in i.candidates:
+            margin = f"{i.margin:.6g}" if c.rank == 1 and i.margin is not None else ""
+            place_in = (videos[i.video], i.person.number, f"{start:.3f}", f"{end:.3f}")
+            yield (*place_in, i.answer, c.rank, c.name, f"{c.distance:.6g}", margin, f"{c.score:.4f}")
 
 
 def _called(identities: Sequence[Identity]) -> dict[Path, str]:

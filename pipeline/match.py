@@ -1,6 +1,5 @@
 """Stage: vectors to `matches/PROBE-GALLERY/`: metrics.json, ranking.csv, ranking.h5 and report.html."""
 
-import csv
 import json
 import math
 import shlex
@@ -19,7 +18,7 @@ from gaitreid.pipeline.checkpoints import DESCRIPTION
 from gaitreid.pipeline.config import build
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.evidence import Frames, evidence
-from gaitreid.pipeline.files import replacing, sha256, write_json, write_text
+from gaitreid.pipeline.files import sha256, write_csv, write_json, write_text
 from gaitreid.pipeline.protocols import halves
 from gaitreid.pipeline.report import render
 from gaitreid.pipeline.searches import PROTOCOLS, SUBMITTED, TRAINED, Search, headline, searches, submission
@@ -201,10 +200,7 @@ class _Run:
         metrics |= {"notes": notes, "seed": self.seed}
         made = {**provenance(config, self.made_from), "sequences": self.sequences_hash}
         store.write(folder / "ranking.h5", "ranking", {"/ranking": matches.ranking}, made)
-        with replacing(folder / "ranking.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(CSV_COLUMNS)
-            rows.writerows(ranking_rows(matches.ranking, embeddings))
+        write_csv(folder / "ranking.csv", CSV_COLUMNS, ranking_rows(matches.ranking, embeddings))
         if protocol == "grew":
             console.say(f"match: {submission(folder / 'submission.csv', matches, embeddings)}")
         write_json(folder / "metrics.json", metrics)

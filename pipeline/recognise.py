@@ -3,8 +3,8 @@
 metrics.json   figures of every fold and their means; confusion.csv  truth by answer; report.html  the same to look at
 """
 
-import csv
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.encode import prepared
 from gaitreid.pipeline.figures import Fact, attention_of, render
-from gaitreid.pipeline.files import replacing, write_json, write_text
+from gaitreid.pipeline.files import write_csv, write_json, write_text
 from gaitreid.pipeline.protocols import Fold, folds, held_out
 from gaitreid.pipeline.train import device, how_taught, is_trained, load, train, windows_known_to
 from gaitreid.pipeline.work import Work
@@ -246,13 +246,7 @@ def _write(
         "folds": each,
     }
     write_json(folder / "metrics.json", metrics)
-    with replacing(folder / "confusion.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(("fold", "truth", "answer", "count"))
-        for o in outcomes:
-            found: Identification = getattr(o, f"{unit}s")
-            for row, column in zip(*np.nonzero(found.confusion), strict=True):
-                table.writerow((o.fold.name, found.subjects[row], found.subjects[column], found.confusion[row, column]))
+    write_csv(folder / "confusion.csv", ("fold", "truth", "answer", "count"), _confusions(outcomes, unit))
     pages = [
         Fact(
             name=o.fold.name or "all",
@@ -270,6 +264,14 @@ def _write(
         console.say(f"recognise: note: {note}")
     console.say(f"recognise: {report}")
     return report
+
+
+def _confusions(outcomes: list[Outcome], unit: str) -> Iterator[tuple[object, ...]]:
+    """Rows of confusion.csv: who was taken for whom, and how often."""
+    for o in outcomes:
+        found: Identification = getattr(o, f"{unit}s")
+        for row, column in zip(*np.nonzero(found.confusion), strict=True):
+            yield o.fold.name, found.subjects[row], found.subjects[column], found.confusion[row, column]
 
 
 def _losses(path: Path) -> dict[str, list[float]]:

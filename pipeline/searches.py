@@ -3,7 +3,6 @@
 The rules are those of OpenGait's evaluation, GREW's server and the papers; `docs/protocols.md` says them in words.
 """
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gaitreid.pipeline.bounds import read_text
-from gaitreid.pipeline.files import replacing
+from gaitreid.pipeline.files import write_csv
 from gaitreid.pose.arrays import BoolArray, IntArray, TextArray
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.reid.compare import ranking_tracks
@@ -125,12 +124,9 @@ def _by_probe_view(matches: Matches, seed: int) -> dict[str, Any]:
 def submission(path: Path, matches: Matches, embeddings: Embeddings) -> Path:
     """GREW's file: videoId, rank1 ... rank20, the ids of the 20 nearest sequences, which may repeat."""
     probes, found = ranking_tracks(matches.ranking, embeddings)
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(("videoId", *(f"rank{k}" for k in range(1, SUBMITTED + 1))))
-        for probe, items in zip(probes, found, strict=True):
-            rows.writerow((embeddings.video[probe], *embeddings.subject[items[items >= 0][:SUBMITTED]]))
-    return path
+    columns = ("videoId", *(f"rank{k}" for k in range(1, SUBMITTED + 1)))
+    nearest = (embeddings.subject[items[items >= 0][:SUBMITTED]] for items in found)
+    return write_csv(path, columns, ((embeddings.video[probe], *who) for probe, who in zip(probes, nearest, strict=True)))
 
 
 def _lt(tracks: Tracks, training: int, probe: str) -> Iterator[Search]:
