@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
 from gaitreid import __version__
 from gaitreid.pipeline import store
-from gaitreid.pipeline.checkpoints import DESCRIPTION
+from gaitreid.pipeline.checkpoints import read_description
 from gaitreid.pipeline.config import build
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.evidence import Frames, evidence
@@ -315,7 +314,7 @@ def _notes(work: Work, embeddings: Embeddings, matches: Matches) -> Iterator[str
     probes = set(matches.subject.tolist()) - {""}
     encoders = _encoders(work, embeddings.encoder)
     for name in encoders:
-        description = _description(work, name)
+        description = read_description(work.model(name))
         shared = sorted(probes & set(description.get("subjects", [])))
         if shared:
             which = f"encoder '{name}'" if len(encoders) > 1 else "encoder"
@@ -365,8 +364,3 @@ def _command(metrics: dict[str, Any], models: Sequence[str], config: MatchConfig
     ]
     words = [word for key, value, default in options if value != default for word in (f"--{key}", str(value))]
     return f"`gaitreid match {shlex.join(words)}`" + ", with the --training that it had" * (protocol in TRAINED)
-
-
-def _description(work: Work, encoder: str) -> dict[str, Any]:
-    path = work.model(encoder) / DESCRIPTION
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}) or {}

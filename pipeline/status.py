@@ -23,6 +23,7 @@ from gaitreid.pipeline.labels import Labeller
 from gaitreid.pipeline.lift import weights_of, why_not_lifted
 from gaitreid.pipeline.lock import Holder, holders
 from gaitreid.pipeline.split import made_of
+from gaitreid.pipeline.train import WEIGHTS
 from gaitreid.pipeline.versions import CODE
 from gaitreid.pipeline.walk_models import made_of as made_of_vectors
 from gaitreid.pipeline.walks import made_of as made_of_walks
@@ -34,7 +35,6 @@ from gaitreid.reid.records import Embeddings, Sequences
 
 State = Literal["done", "stale", "failed", "missing"]
 STATES: tuple[State, ...] = ("done", "stale", "failed", "missing")
-WEIGHTS = "encoder.safetensors"
 SHOWN = 5  # names a line, unless all are asked for
 
 
