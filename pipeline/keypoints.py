@@ -227,7 +227,7 @@ def _stem(name: str, path: Path, taken: set[str]) -> str:
 def _openpose(paths: list[Path]) -> list[Source]:
     """One video a folder and name before the frame's number."""
     groups: dict[tuple[Path, str], list[tuple[int, Path]]] = {}
-    for file in dict.fromkeys(file for path in paths for file in _files(path, "_keypoints.json")):
+    for file in _files(paths, "_keypoints.json"):
         found = OPENPOSE.match(file.name)
         if found:
             groups.setdefault((file.parent, found["video"]), []).append((int(found["frame"]), file))
@@ -247,7 +247,7 @@ def _alphapose(paths: list[Path]) -> list[Source]:
     """Result files, and folders of a file a frame (`sep-json`) where AlphaPose's file of all frames is not beside them."""
     sources = []
     by_folder: dict[Path, list[tuple[int, Path]]] = {}
-    for file in dict.fromkeys(file for path in paths for file in _files(path, ".json")):
+    for file in _files(paths, ".json"):
         frame = re.search(r"\d{1,12}$", file.stem) if file.parent.name == "sep-json" else None
         if frame:
             by_folder.setdefault(file.parent, []).append((int(frame[0]), file))
@@ -265,7 +265,7 @@ def _alphapose(paths: list[Path]) -> list[Source]:
 
 def _coco(paths: list[Path]) -> list[Source]:
     """Annotations each for itself; results with the annotations beside them, which then only name the pictures."""
-    files = list(dict.fromkeys(file for path in paths for file in _files(path, ".json")))
+    files = _files(paths, ".json")
     results = [file for file in files if _begins_with(file, b"[")]
     annotations = [file for file in files if file not in results]
     if not results:
@@ -289,13 +289,11 @@ def _begins_with(file: Path, mark: bytes) -> bool:
 
 
 def _mmpose(paths: list[Path]) -> list[Source]:
-    files = dict.fromkeys(file for path in paths for file in _files(path, ".json"))
-    return [_of_file(file, lambda text, where: [keypoint_files.mmpose(text, where)]) for file in files]
+    return [_of_file(file, lambda text, where: [keypoint_files.mmpose(text, where)]) for file in _files(paths, ".json")]
 
 
 def _sleap(paths: list[Path]) -> list[Source]:
-    files = dict.fromkeys(file for path in paths for file in _files(path, ".h5"))
-    return [Source(_name_of(file), file, (file,), partial(_read_sleap, file)) for file in files]
+    return [Source(_name_of(file), file, (file,), partial(_read_sleap, file)) for file in _files(paths, ".h5")]
 
 
 def _read_sleap(file: Path) -> list[Clip]:
@@ -312,11 +310,13 @@ def _name_of(file: Path) -> str:
     return file.resolve().parent.name if name in MEANS_NOTHING else name
 
 
-def _files(path: Path, ending: str) -> list[Path]:
-    """The file itself, or those below a folder, sorted."""
-    if path.is_file():
-        return [path]
-    return sorted(p for p in path.rglob(f"*{ending}") if p.is_file() and not p.name.startswith("."))
+def _files(paths: list[Path], ending: str) -> list[Path]:
+    """Files as named, and those below the folders, sorted; each once."""
+    found: list[Path] = []
+    for path in paths:
+        inside = (p for p in path.rglob(f"*{ending}") if p.is_file() and not p.name.startswith("."))
+        found += [path] if path.is_file() else sorted(inside)
+    return list(dict.fromkeys(found))
 
 
 SOURCES: Mapping[str, Callable[[list[Path]], list[Source]]] = {
