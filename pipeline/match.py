@@ -86,8 +86,7 @@ def by_protocol(
         config = replace(config, top=max(config.top, SUBMITTED))
     for search in searches(protocol, run.embeddings, training, probe, gallery):
         report = run.search(search, config)
-        rank1 = json.loads((report.parent / "metrics.json").read_text(encoding="utf-8"))["rank1"]
-        lines.append(f"{search.probe} {rank1:.1%}" if rank1 is not None else f"{search.probe} -")
+        lines.append(f"{search.probe} {_rank1(report)}")
     console.say(f"{protocol}: Rank-1 by probes: {', '.join(lines)}")
     return report
 
@@ -98,9 +97,9 @@ def again(
     gallery: str,
     console: Console,
     *,
-    protocol: str = "plain",
-    name: str | None = None,
-    frames: Frames | None = None,
+    protocol: str,
+    name: str | None,
+    frames: Frames | None,
 ) -> Path:
     """The report of a comparison made anew, of the same figures and by what they were made by; the path of the report.
 
@@ -112,7 +111,7 @@ def again(
     Raises:
         UsageError: there is no such comparison, or what it was made from is no more what it was; nothing is written.
     """
-    folder = work.match(probe, gallery, "" if protocol == "plain" else protocol)
+    folder = work.match(probe, gallery, protocol)
     if not (folder / "ranking.h5").exists():
         there = ", ".join(sorted(path.parent.name for path in folder.parent.glob("*/ranking.h5"))) or "none"
         raise UsageError(
@@ -192,7 +191,7 @@ class _Run:
             if pooled:
                 pooled["ci95"] = {name: metrics["ci95"][name] for name in pooled}
             metrics = {**metrics, **own, "ci95": {**metrics["ci95"], **own.get("ci95", {})}, "pooled": pooled}
-        folder = work.match(search.probe, search.gallery, "" if protocol == "plain" else protocol)
+        folder = work.match(search.probe, search.gallery, protocol)
         notes = [*search.notes, *_notes(work, embeddings, matches)]
         if search.holes:
             notes.append(f"{search.holes} recordings that the protocol has are not there: cells are shares of those that are")
@@ -275,8 +274,7 @@ def cme(
             work, matching, embeddings, probe, gallery, session.console,
             seed=config.seed, protocol="cme", among=among, notes=notes, frames=frames,
         )  # fmt: skip
-        rank1 = json.loads((report.parent / "metrics.json").read_text(encoding="utf-8"))["rank1"]
-        lines.append(f"{probe}-{gallery} {rank1:.1%}" if rank1 is not None else f"{probe}-{gallery} -")
+        lines.append(f"{probe}-{gallery} {_rank1(report)}")
     session.console.say(f"cme: Rank-1, probe-gallery, {len(tested)} people: {', '.join(lines)}")
     return report
 
@@ -296,6 +294,12 @@ def _pairs(sequences: Sequences, probe: str, gallery: str) -> list[tuple[str, st
             "--probe and --gallery together name any other pair"
         )
     return pairs
+
+
+def _rank1(report: Path) -> str:
+    """Of the figures beside a report, in words."""
+    rank1 = json.loads((report.parent / "metrics.json").read_text(encoding="utf-8"))["rank1"]
+    return "-" if rank1 is None else f"{rank1:.1%}"
 
 
 def _line(metrics: dict[str, object]) -> str:

@@ -58,10 +58,10 @@ class Work:
         """Vectors by one model."""
         return self.root / "embeddings" / f"{name}.h5"
 
-    def match(self, probe: str, gallery: str, protocol: str = "") -> Path:
+    def match(self, probe: str, gallery: str, protocol: str = "plain") -> Path:
         """Folder of one comparison; what a file name cannot hold of the selectors is written `+`."""
         names = [re.sub(r"[^\w=.,]+", "+", text) or "all" for text in (probe, gallery)]
-        return self.root / "matches" / "-".join([*filter(None, [protocol]), *names])
+        return self.root / "matches" / "-".join(names if protocol == "plain" else [protocol, *names])
 
     def recognition(self, name: str) -> Path:
         """Folder of one recognition."""
