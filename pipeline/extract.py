@@ -8,9 +8,9 @@ import socket
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +27,7 @@ from gaitreid.pose.arrays import Record
 from gaitreid.pose.detect import NETWORKS
 from gaitreid.pose.errors import EmptyError, FormatError, FullError, GaitReidError, ItemError, UsageError
 from gaitreid.pose.estimate import Estimators
-from gaitreid.pose.extract import ExtractConfig, Extraction
+from gaitreid.pose.extract import ExtractConfig, Extraction, Rejected
 from gaitreid.pose.extract import extract as extract_video
 from gaitreid.pose.records import Silhouettes
 
@@ -195,13 +195,14 @@ def by_stem(work: Work, paths: Sequence[Path]) -> dict[str, Path]:
     for stem, video in fresh.items():
         kept, path = stem, str(video.resolve())
         if stem not in there:
-            old = (s for s in ends.get(video.stem, ()) if _posed_from(work.pose2d(s)) == path)
+            old = (s for s in ends.get(video.stem, ()) if posed_from(work.pose2d(s)) == path)
             kept = next(old, stem)
         result[kept] = video
     return result
 
 
-def _posed_from(path: Path) -> str:
+def posed_from(path: Path) -> str:
+    """Path of the video, or of the keypoints, that a file of tracks in 2D was made from; empty where that is not known."""
     return str(_facts(path, "pose2d", store.attributes).get("video_path", ""))
 
 
@@ -496,7 +497,6 @@ def decides(config: ExtractConfig) -> ExtractConfig:
 
 def _write(job: Job, digest: str, extraction: Extraction) -> None:
     info = extraction.info
-    rejected = [{"reason": r.reason, "first": r.first, "last": r.last, "frames": r.frames} for r in extraction.rejected]
     attributes: dict[str, store.Attribute] = {
         **_source(job, digest),
         **{name: getattr(info, name) for name in ("width", "height", "fps", "frames", "rotation", "step")},
@@ -505,9 +505,7 @@ def _write(job: Job, digest: str, extraction: Extraction) -> None:
         "frames_read": extraction.frames_read,
         "frames_used": extraction.frames_used,
         "truncated": is_truncated(extraction),
-        "tracks": len(extraction.tracks),
-        "rejected": json.dumps(rejected),
-        "reason": "" if extraction.tracks else f"no-track: {_line(extraction)}",
+        **outcome_of(extraction.tracks, extraction.rejected, _line(extraction)),
     }
     _write_silhouettes(job, digest, Numbered(extraction.silhouettes))
     store.write(job.work.pose2d(job.stem), "pose2d", Numbered(extraction.tracks), attributes)
@@ -562,13 +560,25 @@ def _source(job: Job, digest: str) -> dict[str, store.Attribute]:
 
 
 def _line(extraction: Extraction) -> str:
-    count = len(extraction.tracks)
-    dropped = Counter(r.reason for r in extraction.rejected)
-    left_out = "".join(f", {n} left out as {reason}" for reason, n in sorted(dropped.items()))
-    plural = "track" if count == 1 else "tracks"
     used = f"{extraction.frames_used} of {extraction.frames_read} frames"
     cut = f" (truncated: {extraction.info.frames} promised)" if is_truncated(extraction) else ""
-    return f"{count} {plural}, {used}{cut}{left_out} [{extraction.detector}: {extraction.why}]"
+    return f"{in_words(extraction.tracks, used + cut, extraction.rejected)} [{extraction.detector}: {extraction.why}]"
+
+
+def in_words(tracks: Sequence[Record], frames: str, rejected: Iterable[Rejected]) -> str:
+    """How many tracks came of which frames, and how many were left out and why."""
+    dropped = Counter(r.reason for r in rejected)
+    left_out = "".join(f", {n} left out as {reason}" for reason, n in sorted(dropped.items()))
+    return f"{len(tracks)} {'track' if len(tracks) == 1 else 'tracks'}, {frames}{left_out}"
+
+
+def outcome_of(tracks: Sequence[Record], rejected: Iterable[Rejected], line: str) -> dict[str, store.Attribute]:
+    """The root attributes of pose2d that say what came out."""
+    return {
+        "tracks": len(tracks),
+        "rejected": json.dumps([asdict(r) for r in rejected]),
+        "reason": "" if tracks else f"no-track: {line}",
+    }
 
 
 def _closing(summary: Summary, tracks: int) -> str:

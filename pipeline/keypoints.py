@@ -4,9 +4,7 @@ People are tracked (`pose/associate.py`) where the file does not say who is who.
 nothing in 3D: `gaitreid lift` takes a lifter that works from 2D.
 """
 
-import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +13,7 @@ from pathlib import Path
 from gaitreid.pipeline import store
 from gaitreid.pipeline.bounds import LONGEST, file_name, read_bytes
 from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.extract import in_words, outcome_of, posed_from
 from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.jobs import Failure, Summary
 from gaitreid.pipeline.labels import Labeller
@@ -134,14 +133,13 @@ def _write(target: Target, stem: str, clip: Clip, source: Source, made_from: str
     """
     path = target.work.pose2d(stem)
     place = str(source.path.resolve())
-    other = _made_of(path)
+    other = posed_from(path)
     if other not in ("", place) and Path(other).exists():
         raise ItemError("name-taken", f"{path} was made from {other}: use another --work for {source.path}")
     if not any(clip.frames.values()):
         raise ItemError("no-person", f"nobody in {len(clip.frames)} frames of {source.path}")
     rate = target.fps or clip.fps or RATE
     found = associate(clip, rate, target.config)
-    rejected = [{"reason": r.reason, "first": r.first, "last": r.last, "frames": r.frames} for r in found.rejected]
     attributes: dict[str, store.Attribute] = {
         **provenance(replace(target.config, silhouettes=False), made_from),
         **target.labeller(_named(source, stem)).as_dict(),
@@ -156,9 +154,7 @@ def _write(target: Target, stem: str, clip: Clip, source: Source, made_from: str
         "step": 1,
         "frames_read": len(clip.frames),
         "frames_used": found.frames_used,
-        "tracks": len(found.tracks),
-        "rejected": json.dumps(rejected),
-        "reason": "" if found.tracks else f"no-track: {_line(clip, found)}",
+        **outcome_of(found.tracks, found.rejected, _line(clip, found)),
     }
     tracks = {f"/tracks/{number:06d}": track for number, track in zip(found.numbers, found.tracks, strict=True)}
     store.write(path, "pose2d", tracks, attributes)
@@ -170,21 +166,10 @@ def _named(source: Source, stem: str) -> Path:
     return source.path.with_name(f"{stem}.json")
 
 
-def _made_of(path: Path) -> str:
-    """What a file was made from; empty where it is not there or damaged."""
-    try:
-        return str(store.attributes(path, "pose2d").get("video_path", "")) if path.exists() else ""
-    except FormatError:
-        return ""
-
-
 def _line(clip: Clip, found: Association) -> str:
-    count = len(found.tracks)
-    dropped = Counter(r.reason for r in found.rejected)
-    left_out = "".join(f", {n} left out as {reason}" for reason, n in sorted(dropped.items()))
     how = "numbered by the file" if found.named else "tracked here"
-    plural = "track" if count == 1 else "tracks"
-    return f"{count} {plural}, {found.frames_used} of {len(clip.frames)} frames{left_out} [{clip.skeleton.name}, {how}]"
+    used = f"{found.frames_used} of {len(clip.frames)} frames"
+    return f"{in_words(found.tracks, used, found.rejected)} [{clip.skeleton.name}, {how}]"
 
 
 def _told_apart(sources: list[Source]) -> list[Source]:
