@@ -4,7 +4,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +20,11 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and line
 def printed(text: str) -> str:
     """A text as a terminal is to get it: what would command it (colours, titles, moves), as names of files may, is escaped."""
     return CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def few(names: Sequence[str], most: int) -> str:
+    """The first of some names, for a message."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 class Progress(Protocol):

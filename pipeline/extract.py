@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gaitreid.pipeline import plugins, store
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, few
 from gaitreid.pipeline.disk import DiskConfig, watch
 from gaitreid.pipeline.index import Index
 from gaitreid.pipeline.jobs import Failure, Lost, Summary, beat, each
@@ -123,8 +123,7 @@ def extract(
     """
     limits, named = limits or LimitsConfig(), by_stem(work, videos)
     if left_out := unseen(videos):
-        names = ", ".join(left_out[:SHOWN]) + (", ..." if len(left_out) > SHOWN else "")
-        console.error(f"extract: videos in {len(left_out)} folders are left out, unless they are named: {names}")
+        console.error(f"extract: videos in {len(left_out)} folders are left out, unless they are named: {few(left_out, SHOWN)}")
     labeller.check(named.values(), console)
     mine = {stem: video for stem, video in named.items() if not shard or in_shard(stem, shard)}
     if shard:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gaitreid.pipeline.bounds import read_text
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, few
 from gaitreid.pose.errors import FormatError, UsageError
 
 CASIA_B = r"^(?P<subject>\d{3})-(?P<condition>nm|bg|cl|day)-(?P<number>\d{2})-(?P<view>\d{3})$"
@@ -73,7 +73,7 @@ class Labeller:
             UsageError: it names none of them.
         """
         unnamed = [video.stem for video in videos if self._row(video) is None] if self.path else []
-        names = ", ".join(unnamed[:SHOWN]) + (", ..." if len(unnamed) > SHOWN else "")
+        names = few(unnamed, SHOWN)
         if unnamed and len(unnamed) == len(videos):
             row = f"its first row is of '{next(iter(self.table))}'" if self.table else "it has no rows"
             raise UsageError(f"--labels {self.path}: names none of the {len(videos)} videos ({names}): {row}")

@@ -9,7 +9,7 @@ from typing import Any
 from gaitreid.pipeline import disk, plugins, shipped, store
 from gaitreid.pipeline.checkpoints import read_description
 from gaitreid.pipeline.config import Config, as_dict
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, few
 from gaitreid.pipeline.extract import by_stem, in_shard
 from gaitreid.pipeline.labels import Labeller
 from gaitreid.pipeline.lifters import LIFTERS
@@ -134,10 +134,9 @@ def show(steps: Sequence[Step], console: Console, *, folder: Path, jobs: int) ->
     wide = max((len(step.stage) for step in steps), default=0)
     for step in steps:
         why = ", ".join(f"{count} {reason}" if step.of > 1 else reason for reason, count in step.why.items())
-        names = ", ".join(step.names[:SHOWN]) + (", ..." if len(step.names) > SHOWN else "")
         count = f"{len(step.names)} of {step.of} " if step.of > 1 else ""
         costs = f"about {duration(_wall(step, jobs))}, {disk.size(step.bytes)}"
-        console.say(f"{step.stage:{wide}}  {count}({why}): {names}; {costs}")
+        console.say(f"{step.stage:{wide}}  {count}({why}): {few(step.names, SHOWN)}; {costs}")
     if not steps:
         console.say("dry run: everything is up to date")
         return
@@ -244,8 +243,7 @@ class _Planning:
         if not why:
             return None
         passes = OVERLAP * self._all_frames() * self.config.train.epochs
-        step = self._step("train", [Item("models", name, "missing", why)], 1, passes, MODEL)
-        return step
+        return self._step("train", [Item("models", name, "missing", why)], 1, passes, MODEL)
 
     def _model(self) -> str:
         """Name of the model in force, as of `Session`: where none is named or trained, the one that ships if it can."""

@@ -15,7 +15,7 @@ from gaitreid import __version__
 from gaitreid.pipeline import store
 from gaitreid.pipeline.checkpoints import LOG, read_description
 from gaitreid.pipeline.config import Config, as_dict
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, few
 from gaitreid.pipeline.encode import prepared
 from gaitreid.pipeline.figures import Fact, attention_of, render
 from gaitreid.pipeline.files import write_csv, write_json, write_text
@@ -199,9 +199,8 @@ def _left_out(part: Fold, strangers: list[str]) -> str:
     """What a reader must know of people who are only in the test set, of whom a closed set has no name."""
     if not strangers:
         return ""
-    names = ", ".join(strangers[:SHOWN]) + (", ..." if len(strangers) > SHOWN else "")
     of = f" ({part.name})" if part.name else ""
-    return f"people of the test set{of} who are not in the training set are left out ({len(strangers)}): {names}"
+    return f"people of the test set{of} who are not in the training set are left out ({len(strangers)}): {few(strangers, SHOWN)}"
 
 
 def _windows(sequences: Sequences, selector: str) -> BoolArray:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from gaitreid.pipeline import store
 from gaitreid.pipeline.checkpoints import CHECKPOINT, read_description
 from gaitreid.pipeline.config import Config
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, few
 from gaitreid.pipeline.extract import by_stem
 from gaitreid.pipeline.extract import decides as extract_decides
 from gaitreid.pipeline.files import digest, sha256
@@ -170,7 +170,7 @@ def _names(items: list[Item], all_: bool) -> str:
     """Names, and the reason in words: once where it is the same for all, else that of the first."""
     if all_:
         return "".join(f"\n  {item.name}{f': {item.why}' if item.why else ''}" for item in items)
-    names = ", ".join(item.name for item in items[:SHOWN]) + (", ..." if len(items) > SHOWN else "")
+    names = few([item.name for item in items], SHOWN)
     whys = list(dict.fromkeys(item.why for item in items if item.why))
     if not whys:
         return names
