@@ -58,9 +58,6 @@ def bring_in(work: Work, format_: str, paths: list[Path], console: Console) -> S
     """
     if format_ not in READERS:
         raise UsageError(f"unknown format '{format_}': there are {', '.join([*READERS, 'npy', *SOURCES, 'silhouettes'])}")
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"{path}: no such file or folder")
     found = [recording for path in paths for recording in READERS[format_](path)]
     recordings = list({(r.stem, r.source or id(r)): r for r in found}.values())  # paths may be named twice
     if not recordings:

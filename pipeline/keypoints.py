@@ -64,12 +64,9 @@ def bring_in(
         fps: frames a second, over what the files say.
 
     Raises:
-        UsageError: a path does not exist; or the labels are of none of the videos, which are written all the same.
+        UsageError: the labels are of none of the videos, which are written all the same.
         EmptyError: nothing of this format is there, or no track came out.
     """
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"{path}: no such file or folder")
     sources = _told_apart(SOURCES[format_](paths))
     if not sources:
         raise EmptyError(f"nothing of format {format_} in {', '.join(map(str, paths))}: {LAYOUTS[format_]}")

@@ -158,10 +158,16 @@ class Session:
         Args:
             pattern, labels: as of `extract`; data sets of skeletons bring their own.
             fps: of keypoints, over what their files say.
+
+        Raises:
+            UsageError: a path does not exist, or the format is unknown or has no use for an option.
         """
         from gaitreid.pipeline import importer, keypoints, official, silhouettes
         from gaitreid.pipeline.labels import Labeller
 
+        for path in paths:
+            if not path.exists():
+                raise UsageError(f"{path}: no such file or folder")
         if format_ in keypoints.SOURCES:
             labeller = Labeller(pattern, labels)
             return keypoints.bring_in(self.work, self.config.extract, format_, list(paths), labeller, self.console, fps)

@@ -53,12 +53,9 @@ def bring_in(work: Work, paths: list[Path], labeller: Labeller, console: Console
     """Folders of silhouettes to `silhouettes/STEM.h5`, cut out, scaled and centred; what failed is named, the others go on.
 
     Raises:
-        UsageError: a path does not exist, or the labels are of none of the folders.
+        UsageError: the labels are of none of the folders, or two of these have one name.
         EmptyError: there is no such folder, or none could be read.
     """
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"{path}: no such file or folder")
     folders = list(dict.fromkeys(file.parent for path in paths for file in sorted(path.rglob("*.png")) if file.is_file()))
     if not folders:
         pickles = any(True for path in paths for _ in path.rglob("*.pkl"))

@@ -419,6 +419,7 @@ def test_a_table_of_persons_that_would_run_something_is_refused(
 @pytest.mark.parametrize(("arguments", "error", "message"), [
     (["import", "biwii", "."], UsageError, "there are biwi"),
     (["import", "biwi", "nowhere"], UsageError, "no such file or folder"),
+    (["import", "npy", "nowhere"], UsageError, "no such file or folder"),
     (["import", "ks20", "."], EmptyError, "expected left_lateral"),
     (["import", "npy", "."], EmptyError, "source_x_NAME_f.npy"),
     (["recognise"], GaitReidError, "gaitreid extract"),
