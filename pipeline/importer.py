@@ -152,13 +152,11 @@ def _ias(root: Path) -> Iterator[Recording]:
 def _of_frames(stem: str, labels: Labels, folder: Path) -> Recording:
     """BIWI and IAS-Lab: one file a frame, in the order of the numbers in their names."""
     files = tuple(sorted(_regular(folder, "*skel.txt"), key=lambda file: natural(str(file))))
-    missing = np.full((len(KINECT20.joints), 3), np.nan, dtype=np.float32)
 
     def read() -> FloatArray:
         if not files:
             raise FormatError(f"{folder}: no file ends in skel.txt")
-        found = (tracked_frame(read_text(file), str(file)) for file in files)
-        return np.stack([missing if frame is None else frame for frame in found])
+        return _stacked(tracked_frame, files, KINECT20)
 
     return Recording(stem, labels, KINECT20, files, read)
 
@@ -188,12 +186,13 @@ def _ks20(root: Path) -> Iterator[Recording]:
             files = tuple(file for _, file in sorted(frames))
             # Every view is a walk of its own: people walked in five directions past one sensor.
             labels = Labels(body, name, take, view)
-            yield Recording(f"{body}-{name}-{take}", labels, KINECT25, files, partial(_ks20_frames, files))
+            yield Recording(f"{body}-{name}-{take}", labels, KINECT25, files, partial(_stacked, ks20_frame, files, KINECT25))
 
 
-def _ks20_frames(files: tuple[Path, ...]) -> FloatArray:
-    missing = np.full((len(KINECT25.joints), 3), np.nan, dtype=np.float32)
-    found = (ks20_frame(read_text(file), str(file)) for file in files)
+def _stacked(parse: Callable[[str, str], FloatArray | None], files: tuple[Path, ...], skeleton: Skeleton) -> FloatArray:
+    """One file a frame, (T, J, 3); NaN where nobody is in it."""
+    missing = np.full((len(skeleton.joints), 3), np.nan, dtype=np.float32)
+    found = (parse(read_text(file), str(file)) for file in files)
     return np.stack([missing if frame is None else frame for frame in found])
 
 
