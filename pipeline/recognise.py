@@ -24,6 +24,7 @@ from gaitreid.pipeline.train import device, how_taught, is_trained, load, train,
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
 from gaitreid.pose.errors import EmptyError, UsageError
+from gaitreid.reid.config import RecogniseConfig
 from gaitreid.reid.identification import Identification
 from gaitreid.reid.records import Sequences
 from gaitreid.reid.select import select
@@ -212,25 +213,20 @@ def _windows(sequences: Sequences, selector: str) -> BoolArray:
 def _write(
     work: Work, config: Config, model: str, protocol: str, outcomes: list[Outcome], as_published: bool, console: Console
 ) -> Path:
-    settings = config.recognise
-    folder = work.recognition(model)
+    settings, folder = config.recognise, work.recognition(model)
     unit = "window" if as_published else "track"
+    found = [(o, o.windows if as_published else o.tracks) for o in outcomes]
     each = {
         o.fold.name or "all": {
             "train": o.fold.train,
             "test": o.fold.test,
             "epoch": o.epoch,
-            **getattr(o, f"{unit}s").figures(config.seed),
+            **of.figures(config.seed),
             "windows": o.windows.figures(config.seed),
         }
-        for o in outcomes
+        for o, of in found
     }
-    notes = sorted({note for o in outcomes for note in (o.fold.note, *o.notes) if note})
-    network = settings.recogniser == "rn"  # the others know no epochs
-    if as_published:
-        notes.append(LEAKS + OF_WINDOWS if network else f"as published: {OF_WINDOWS}")
-    elif network and settings.select == "oracle-test":
-        notes.append("official protocol: the epoch was chosen on the test set, so the figures are too good")
+    notes = _notes(outcomes, settings, as_published)
     means = {key: float(np.mean([fold[key] for fold in each.values()])) for key in ("rank1", "rank5", "rank10", "nauc_cmc")}
     metrics = {
         "protocol": protocol or "plain",
@@ -245,16 +241,16 @@ def _write(
         "folds": each,
     }
     write_json(folder / "metrics.json", metrics)
-    write_csv(folder / "confusion.csv", ("fold", "truth", "answer", "count"), _confusions(outcomes, unit))
+    write_csv(folder / "confusion.csv", ("fold", "truth", "answer", "count"), _confusions(found))
     pages = [
         Fact(
             name=o.fold.name or "all",
             figures=each[o.fold.name or "all"],
-            found=getattr(o, f"{unit}s"),
+            found=of,
             losses=_losses(work.model(o.model) / LOG),
             attention=o.attention,
         )
-        for o in outcomes
+        for o, of in found
     ]
     facts = {"gaitreid": __version__, "model": model, "recogniser": json.dumps(as_dict(settings)), "seed": str(config.seed)}
     report = write_text(folder / "report.html", render(metrics, pages, notes=notes, provenance=facts))
@@ -265,12 +261,22 @@ def _write(
     return report
 
 
-def _confusions(outcomes: list[Outcome], unit: str) -> Iterator[tuple[object, ...]]:
+def _notes(outcomes: list[Outcome], settings: RecogniseConfig, as_published: bool) -> list[str]:
+    """What a reader must know to trust the figures."""
+    notes = sorted({note for o in outcomes for note in (o.fold.note, *o.notes) if note})
+    network = settings.recogniser == "rn"  # the others know no epochs
+    if as_published:
+        notes.append(LEAKS + OF_WINDOWS if network else f"as published: {OF_WINDOWS}")
+    elif network and settings.select == "oracle-test":
+        notes.append("official protocol: the epoch was chosen on the test set, so the figures are too good")
+    return notes
+
+
+def _confusions(found: list[tuple[Outcome, Identification]]) -> Iterator[tuple[object, ...]]:
     """Rows of confusion.csv: who was taken for whom, and how often."""
-    for o in outcomes:
-        found: Identification = getattr(o, f"{unit}s")
-        for row, column in zip(*np.nonzero(found.confusion), strict=True):
-            yield o.fold.name, found.subjects[row], found.subjects[column], found.confusion[row, column]
+    for o, of in found:
+        for row, column in zip(*np.nonzero(of.confusion), strict=True):
+            yield o.fold.name, of.subjects[row], of.subjects[column], of.confusion[row, column]
 
 
 def _losses(path: Path) -> dict[str, list[float]]:
