@@ -143,8 +143,29 @@ def clips(
         UsageError: a path does not exist.
         EmptyError: there is no video.
     """
-    tasks: list[Job] = []
-    of: dict[str, tuple[Path, str, Work]] = {}
+    tasks = _jobs(work, videos, recogniser, console, summary)
+    every = [job for job, _ in tasks.values()]
+    with console.progress("people", len(every), "videos") as progress:
+        outcomes = each(extract_one, every, jobs, known=known, lost=lost, limits=recogniser.config.limits)
+        for count, outcome in enumerate(outcomes, 1):
+            job, source = tasks[outcome.stem]
+            people = []
+            if outcome.reason:
+                summary.failed.append(Failure(str(job.video), outcome.reason, outcome.line))
+                console.error(f"{job.video}: {outcome.line}")
+            elif people := _people(job, recogniser, console):
+                summary.done.append(str(job.video))
+            else:
+                summary.failed.append(Failure(str(job.video), "no-window", "nobody walks long enough"))
+            progress(count)
+            yield Clip(job.video, source, people)
+
+
+def _jobs(
+    work: Work, videos: Sequence[Path], recogniser: Recogniser, console: Console, summary: Summary
+) -> dict[str, tuple[Job, str]]:
+    """The videos by the names of their poses, each with its SHA-256; what cannot be read is named, and noted in `summary`."""
+    found: dict[str, tuple[Job, str]] = {}
     compared, limits = decides(recogniser.config.extract), recogniser.config.limits
     config = replace(compared, silhouettes=recogniser.beside is not None)
     for video in dict.fromkeys(p.resolve() for p in find_videos(videos, work.root)):
@@ -158,33 +179,24 @@ def clips(
         name, place, labels = f"{video.stem}-{source[:12]}", Work(work.root / "clips"), Labels()
         there = [(work.pose2d(video.stem), "pose2d"), (work.silhouettes(video.stem), "silhouettes")][: 1 + config.silhouettes]
         if all(is_current(path, schema, compared, source) for path, schema in there):
-            found = store.attributes(work.pose2d(video.stem), "pose2d")
-            name, place, labels = video.stem, work, Labels(**{key: str(found[key]) for key in FIELDS})
-        if name in of:
-            console.say(f"{video}: is the same as {of[name][0]}: left out")
+            facts = store.attributes(work.pose2d(video.stem), "pose2d")
+            name, place, labels = video.stem, work, Labels(**{key: str(facts[key]) for key in FIELDS})
+        if name in found:
+            console.say(f"{video}: is the same as {found[name][0].video}: left out")
             continue
-        of[name] = (video, source, place)
-        tasks.append(Job(video, name, place, config, labels, False, recogniser.config.device, limits))
-    with console.progress("people", len(tasks), "videos") as progress:
-        for count, outcome in enumerate(each(extract_one, tasks, jobs, known=known, lost=lost, limits=limits), 1):
-            video, source, place = of[outcome.stem]
-            people = []
-            if outcome.reason:
-                summary.failed.append(Failure(str(video), outcome.reason, outcome.line))
-                console.error(f"{video}: {outcome.line}")
-            made = place.pose2d(outcome.stem)
-            tracks = {} if outcome.reason else store.read_all(made, "pose2d", Track2D)
-            width = float(store.attributes(made, "pose2d").get("width", 0)) if tracks else 0.0
-            outlines = place.silhouettes(outcome.stem)
-            masks = store.read_all(outlines, "silhouettes", Silhouettes) if config.silhouettes and outlines.exists() else {}
-            for name, track in tracks.items():
-                try:
-                    people.append(Seen(int(name), track, *recogniser.vector(track, masks.get(name), width)))
-                except ItemError as error:
-                    console.error(f"{video} track {int(name)}: {error.reason}: {error}")
-            if not people and not outcome.reason:
-                summary.failed.append(Failure(str(video), "no-window", "nobody walks long enough"))
-            elif people:
-                summary.done.append(str(video))
-            progress(count)
-            yield Clip(video, source, people)
+        found[name] = Job(video, name, place, config, labels, False, recogniser.config.device, limits), source
+    return found
+
+
+def _people(job: Job, recogniser: Recogniser, console: Console) -> list[Seen]:
+    """Those of a posed video who walk long enough; who cannot be recognised is named."""
+    made, outlines = job.work.pose2d(job.stem), job.work.silhouettes(job.stem)
+    width = float(store.attributes(made, "pose2d").get("width", 0))
+    masks = store.read_all(outlines, "silhouettes", Silhouettes) if job.config.silhouettes and outlines.exists() else {}
+    people = []
+    for name, track in store.read_all(made, "pose2d", Track2D).items():
+        try:
+            people.append(Seen(int(name), track, *recogniser.vector(track, masks.get(name), width)))
+        except ItemError as error:
+            console.error(f"{job.video} track {int(name)}: {error.reason}: {error}")
+    return people
