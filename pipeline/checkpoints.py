@@ -1,7 +1,7 @@
 """The folder of a model in training, `models/NAME/`: what it is, where it stands, and going on from there."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -89,6 +89,14 @@ def follow(
             console.detail(f"epoch {epoch}: {words}")
             progress(epoch, words)
     return float(json.loads(log[-1])["loss"])
+
+
+def save_weights(path: Path, tensors: Mapping[str, Any]) -> None:
+    """Write the tensors of a trained model, whole or not at all."""
+    from safetensors.torch import save_file
+
+    with replacing(path) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
 
 
 def _read_log(folder: Path, epochs: int) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gaitreid.pipeline.checkpoints import check_epochs, follow, start
+from gaitreid.pipeline.checkpoints import check_epochs, follow, save_weights, start
 from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import replacing
@@ -95,7 +95,6 @@ def _library(folder: Path, motions: list[Motion], seed: int, console: Console) -
 
 def _network(folder: Path, motions: list[Motion], config: Config, state: dict[str, Any], console: Console) -> None:
     import torch
-    from safetensors.torch import save_file
 
     from gaitreid.pose.lifters.tcn import Net
     from gaitreid.pose.lifters.training import train as epochs
@@ -105,6 +104,5 @@ def _network(folder: Path, motions: list[Motion], config: Config, state: dict[st
     people = len({motion.subject for motion in motions})
     console.say(f"train: a lifter from {len(motions)} walks of {people} people and rendered walkers, {where}")
     follow(folder, epochs(net, motions, config.lifter, where, config.seed, state), config.lifter.epochs, state, console)
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}, temporary)
+    save_weights(folder / WEIGHTS, net.state_dict())
     console.say(f"train: done in {time.monotonic() - began:.0f} s")

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from gaitreid.pipeline import store
-from gaitreid.pipeline.checkpoints import follow, read_description, start
+from gaitreid.pipeline.checkpoints import follow, read_description, save_weights, start
 from gaitreid.pipeline.config import Config, as_dict, build
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.files import digest, replacing, sha256
+from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.labels import FIELDS
 from gaitreid.pipeline.train import check_fit, device, is_named
 from gaitreid.pipeline.walks import outlines
@@ -51,7 +51,6 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
             to begin with are not there.
     """
     import torch
-    from safetensors.torch import save_file
 
     from gaitreid.pose.backends.silhouette_rcnn import build as network
     from gaitreid.pose.backends.silhouette_rcnn import train as epochs
@@ -86,8 +85,7 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         f"{options.iterations} iterations, {where}"
     )
     follow(folder, epochs(net, masks, keypoints, options, where, config.seed, state), rounds(options, state), state, console)
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in net.state_dict().items()}, temporary)
+    save_weights(folder / WEIGHTS, net.state_dict())
     console.say(f"train: done in {time.monotonic() - began:.0f} s; use it with --set pack.keypoints=silhouette")
     return folder
 

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from gaitreid.pipeline import plugins, store
-from gaitreid.pipeline.checkpoints import DESCRIPTION, check_epochs, follow, read_description, start
+from gaitreid.pipeline.checkpoints import DESCRIPTION, check_epochs, follow, read_description, save_weights, start
 from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.files import replacing
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
@@ -320,8 +319,6 @@ def is_named(subject: str, subjects: str) -> bool:
 
 def _save_weights(folder: Path, encoder: Any, moments: Moments) -> None:
     import torch
-    from safetensors.torch import save_file
 
-    with replacing(folder / WEIGHTS) as temporary:
-        tensors = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
-        save_file(tensors | {MOMENTS + k: torch.from_numpy(v) for k, v in vars(moments).items() if v is not None}, temporary)
+    known = {MOMENTS + k: torch.from_numpy(v) for k, v in vars(moments).items() if v is not None}
+    save_weights(folder / WEIGHTS, encoder.state_dict() | known)

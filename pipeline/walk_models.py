@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from gaitreid.pipeline import plugins, store, yaml_file
-from gaitreid.pipeline.checkpoints import follow, read_description, start
+from gaitreid.pipeline.checkpoints import follow, read_description, save_weights, start
 from gaitreid.pipeline.config import Config, as_dict, build
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.files import digest, replacing, sha256
+from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.train import WEIGHTS, check_fit, device, is_named
 from gaitreid.pipeline.work import Work, changed_settings, is_current, provenance
 from gaitreid.pose.arrays import IntArray, specs
@@ -184,7 +184,6 @@ def _run(
     console: Console,
 ) -> None:
     import torch
-    from safetensors.torch import save_file
 
     from gaitreid.reid.train import is_first
     from gaitreid.reid.walk_training import train as steps
@@ -204,8 +203,7 @@ def _run(
     passes = steps(encoder, Packed(walks, where), rows, subject, config.walks, where, config.seed, state)
     loss = follow(folder, passes, rounds(config.walks, state), state, console, writes=is_first())
     if is_first():
-        with replacing(folder / WEIGHTS) as temporary:
-            save_file({k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}, temporary)
+        save_weights(folder / WEIGHTS, encoder.state_dict())
         console.say(f"train: '{name}' done in {time.monotonic() - began:.0f} s, loss {loss:.4g}")
 
 
