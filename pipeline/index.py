@@ -17,13 +17,13 @@ from typing import Any
 from gaitreid.pipeline import store
 from gaitreid.pipeline.bounds import read_bytes
 from gaitreid.pipeline.files import sha256, write_text
+from gaitreid.pipeline.labels import FIELDS
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import FormatError
 
 NAME, FORMAT = ".index.json", 1
 STAGES = ("pose2d", "silhouettes", "pose3d")
 KEPT = ("made_from", "code_version", "reason", "tracks", "imported", "video_path", "truncated")
-LABELS = ("subject", "condition", "number", "view")
 SETTLED = 2 * 10**9  # nanoseconds: coarse clocks of file systems do not tell two changes within that apart
 Stamp = tuple[int, int]
 
@@ -58,7 +58,7 @@ class Index:
         then, known = self._files.get(name, (None, None))
         if known is None or then != now:
             attributes = store.attributes(path, schema)
-            kept = {key: attributes[key] for key in ("config", *KEPT, *LABELS) if key in attributes}
+            kept = {key: attributes[key] for key in ("config", *KEPT, *FIELDS) if key in attributes}
             known = Known(sha256(path), kept)
             self._files[name] = (now, known)
             self._changed = True

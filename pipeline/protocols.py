@@ -65,14 +65,14 @@ def _ias(tracks: Tracks, config: RecogniseConfig, seed: int) -> Iterator[Fold]:
 def _kgbd(tracks: Tracks, config: RecogniseConfig, seed: int) -> Iterator[Fold]:
     rng = np.random.default_rng(seed)
     test = [rng.choice(videos) for videos in _groups(tracks, tracks.subject.tolist()).values() if len(videos) > 1]
-    yield _by_video(tracks, "", test, "one recording of each person, drawn by the seed, is tested on")
+    yield _by_video(tracks, test, "one recording of each person, drawn by the seed, is tested on")
 
 
 def _ks20_random(tracks: Tracks, config: RecogniseConfig, seed: int) -> Iterator[Fold]:
     rng = np.random.default_rng(seed)
     groups = _groups(tracks, list(zip(tracks.subject.tolist(), tracks.view.tolist(), strict=True)))
     test = [rng.choice(videos) for videos in groups.values() if len(videos) > 1]
-    yield _by_video(tracks, "", test, "of each person and view one recording, drawn by the seed, is tested on")
+    yield _by_video(tracks, test, "of each person and view one recording, drawn by the seed, is tested on")
 
 
 def _ks20_views(tracks: Tracks, config: RecogniseConfig, seed: int) -> Iterator[Fold]:
@@ -121,11 +121,11 @@ def _groups(tracks: Tracks, keys: list[str] | list[tuple[str, str]]) -> dict[obj
     return dict(sorted(result.items(), key=lambda item: str(item[0])))
 
 
-def _by_video(tracks: Tracks, name: str, test: list[str], note: str) -> Fold:
+def _by_video(tracks: Tracks, test: list[str], note: str) -> Fold:
     if not test:
         raise UsageError("nobody has two recordings: there is nothing to leave out")
     rest = sorted(set(tracks.video[tracks.subject != ""].tolist()) - set(test))
-    return Fold(name, f"video={'|'.join(rest)}", f"video={'|'.join(sorted(test))}", note)
+    return Fold("", f"video={'|'.join(rest)}", f"video={'|'.join(sorted(test))}", note)
 
 
 def _in_both(tracks: Tracks, one: str, other: str) -> str:

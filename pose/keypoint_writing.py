@@ -161,8 +161,8 @@ def _short(value: Any, digits: int = 6) -> float:
     return round(float(value), digits)
 
 
-def _rounded(values: FloatArray, digits: int = 3) -> list[Any]:
-    result: list[Any] = values.astype(np.float64).round(digits).tolist()
+def _rounded(values: FloatArray) -> list[Any]:
+    result: list[Any] = values.astype(np.float64).round(3).tolist()
     return result
 
 
