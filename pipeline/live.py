@@ -2,7 +2,7 @@
 
 import time as clock
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -106,15 +106,7 @@ def lines(moment: Moment) -> Iterator[str]:
 def _seen(person: Person, number: int, recogniser: Recogniser, width: int) -> Seen | None:
     """The last SPAN seconds of somebody; None where they were not seen for long enough, or not well."""
     config = recogniser.config.extract
-    first = int(np.searchsorted(person.time, person.time[-1] - SPAN))
-    recent = replace(
-        person,
-        index=person.index[first:],
-        time=person.time[first:],
-        boxes=person.boxes[first:],
-        estimates=person.estimates[first:],
-        masks=person.masks[first:],
-    )
+    recent = person.part(int(np.searchsorted(person.time, person.time[-1] - SPAN)), len(person.time))
     if person.time[-1] - person.time[0] < config.min_seconds or not is_clear(recent, config):
         return None
     try:

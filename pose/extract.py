@@ -32,6 +32,7 @@ SAME = 0.75  # intersection over union of two crops in which a person is posed a
 AHEAD, TOGETHER = 8, 16  # the most frames that are read ahead, and that are posed at once
 LONGEST = 300.0  # seconds of a track: who stays for longer is taken down in parts, so that memory does not grow with the video
 INTERLACED = "if it is interlaced, deinterlace it first (ffmpeg -i OLD -vf yadif NEW)"
+OF_FRAMES = ("index", "time", "boxes", "estimates", "masks")  # lists of a person that have an entry a frame
 TURN_SECONDS, TURN_WAY = 0.4, 0.12  # a turn is this way forth and back, in body heights, each within this time
 
 
@@ -140,19 +141,13 @@ class Person:
     def part(self, first: int, end: int) -> "Person":
         """What was seen from one frame of theirs to before another."""
         rows = slice(first, end)
-        lists = {name: getattr(self, name)[rows] for name in ("index", "time", "boxes", "estimates", "masks")}
-        return replace(self, **lists)
+        return replace(self, **{name: getattr(self, name)[rows] for name in OF_FRAMES})
 
     def taken(self) -> "Person":
         """All but the last frame, which stays, as they are still followed."""
-        past, last = self.part(0, -1), self.part(len(self.index) - 1, len(self.index))
-        self.index, self.time, self.boxes, self.estimates, self.masks = (
-            last.index,
-            last.time,
-            last.boxes,
-            last.estimates,
-            last.masks,
-        )
+        past = self.part(0, -1)
+        for name in OF_FRAMES:
+            setattr(self, name, getattr(self, name)[-1:])
         return past
 
 
