@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 from gaitreid.pose.arrays import BoolArray, FloatArray
 from gaitreid.pose.estimate import CORE
-from gaitreid.pose.extract import STEADY, ExtractConfig, Rejected
+from gaitreid.pose.extract import STEADY, ExtractConfig, Rejected, iou
 from gaitreid.pose.keypoint_files import Clip, Person
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.skeleton import Skeleton
@@ -267,6 +267,4 @@ def _size(person: Person) -> float:
 
 def _overlap(one: FloatArray, other: FloatArray) -> float:
     """Intersection over union of the boxes around two people's joints: (J, 2) each."""
-    low, high, low2, high2 = np.fmin.reduce(one), np.fmax.reduce(one), np.fmin.reduce(other), np.fmax.reduce(other)
-    both = float((np.minimum(high, high2) - np.maximum(low, low2)).clip(0).prod())
-    return both / max(float((high - low).prod() + (high2 - low2).prod()) - both, 1e-9)
+    return iou(*(np.concatenate([np.fmin.reduce(xy), np.fmax.reduce(xy)]) for xy in (one, other)))
