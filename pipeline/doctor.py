@@ -23,6 +23,7 @@ from packaging.version import Version
 from gaitreid import __version__
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import left_over, replacing
+from gaitreid.pipeline.jobs import cores
 from gaitreid.pipeline.lock import holders
 from gaitreid.pose import weights
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
@@ -215,7 +216,6 @@ def _later(version: str, tried: str | None) -> bool:
 
 
 def _device(asked: str) -> Iterator[Finding]:
-    cores = f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
     driver = asked != "cpu" and _has_driver()
     try:
         found = _gpus() if driver else []
@@ -229,7 +229,9 @@ def _device(asked: str) -> Iterator[Finding]:
         yield Finding(
             "device", what, "warning", "run nvidia-smi; if it lists a GPU, install a torch that was built for its driver"
         )
-    yield Finding("device", ", ".join([*(found or ["no GPU is used" if asked == "cpu" else "no CUDA device"]), cores]))
+    yield Finding(
+        "device", ", ".join([*(found or ["no GPU is used" if asked == "cpu" else "no CUDA device"]), f"{cores()} cores"])
+    )
     if asked.startswith("cuda") and int(asked.partition(":")[2] or 0) >= len(found):
         yield Finding("device", f"there is no CUDA device for --device {asked}", "problem", "--device cpu")
 
