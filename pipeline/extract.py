@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import socket
-import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ from gaitreid.pose.estimate import Estimators
 from gaitreid.pose.extract import ExtractConfig, Extraction, Rejected
 from gaitreid.pose.extract import extract as extract_video
 from gaitreid.pose.records import Silhouettes
+from gaitreid.pose.video import size_of
 
 VIDEO_SUFFIXES = frozenset(
     f".{ending}"
@@ -368,16 +368,11 @@ def check(video: Path, limits: LimitsConfig) -> int:
     Raises:
         ItemError: `unreadable`, `not-a-file`, or `too-large`.
     """
-    try:
-        facts = video.stat()
-    except OSError as error:
-        raise ItemError("unreadable", f"cannot be read: {error.strerror}") from error
-    if not stat.S_ISREG(facts.st_mode):
-        raise ItemError("not-a-file", "a pipe, a device or a folder, not a video file")
-    if facts.st_size > limits.gigabytes * 1e9:
+    size = size_of(video)
+    if size > limits.gigabytes * 1e9:
         most = f"{limits.gigabytes:g} are allowed (limits.gigabytes)"
-        raise ItemError("too-large", f"{facts.st_size / 1e9:.1f} GB, {most}: cut it")
-    return facts.st_size
+        raise ItemError("too-large", f"{size / 1e9:.1f} GB, {most}: cut it")
+    return size
 
 
 def _check_paths(job: Job) -> None:

@@ -75,7 +75,7 @@ def frames(path: Path, max_fps: float = 30.0, bounds: Bounds = Bounds()) -> tupl
         ItemError: `not-a-file` (a pipe, a device, a folder), `unreadable` (no frame can be decoded), `not-a-video` (a picture),
             `too-large` (see `bounds`; also while frames are taken, where the container did not say how long it is).
     """
-    length = _size(path)
+    length = size_of(path)
     if path.suffix.lower() in PICTURES or _is_picture(path):
         raise ItemError("not-a-video", "this is a picture")
     capture = _open(path)
@@ -270,8 +270,12 @@ def _containers_alone() -> Iterator[None]:
             os.environ[OPTIONS] = before
 
 
-def _size(path: Path) -> int:
-    """Bytes of a regular file: a pipe or a device would be waited for."""
+def size_of(path: Path) -> int:
+    """Bytes of a regular file: a pipe or a device would be waited for.
+
+    Raises:
+        ItemError: `unreadable`, or `not-a-file`.
+    """
     try:
         facts = path.stat()
     except OSError as error:
