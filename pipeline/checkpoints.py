@@ -12,9 +12,9 @@ from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import replacing, write_text
 from gaitreid.pipeline.versions import CODE
 from gaitreid.pose.errors import FormatError, UsageError
+from gaitreid.pose.rounds import Epoch
 
 CHECKPOINT, DESCRIPTION, LOG = "checkpoint.pt", "config.yaml", "log.jsonl"
-Epoch = tuple[int, dict[str, float], Callable[[], dict[str, Any]]]
 
 
 def read_description(folder: Path) -> dict[str, Any]:

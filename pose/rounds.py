@@ -1,9 +1,12 @@
-"""Trainings that count steps: a snapshot every so many of them, which is a round."""
+"""What trainings yield; and of those that count steps: a snapshot every so many of them, which is a round."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from gaitreid.pose.errors import UsageError
+
+# Number of the epoch or round from 1, mean of each loss over it, and a function that gives a snapshot to go on from.
+Epoch = tuple[int, dict[str, float], Callable[[], dict[str, Any]]]
 
 
 class Stepped(Protocol):

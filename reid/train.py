@@ -11,12 +11,12 @@ from torch import Tensor, distributed
 
 from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
 from gaitreid.pose.errors import UsageError
+from gaitreid.pose.rounds import Epoch
 from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import TrainConfig
 from gaitreid.reid.encode import Batch, gather, pool
 from gaitreid.reid.graphs import Recorded
 
-Epoch = tuple[int, dict[str, float], Callable[[], dict[str, Any]]]
 MEASURED = 1024  # windows at a time
 
 

@@ -1,6 +1,6 @@
 """The training loop of models of whole walks: steps of P people x K walks, and a pause for a snapshot now and then."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -10,13 +10,11 @@ from torch import Tensor, distributed
 
 from gaitreid.pose.arrays import IntArray
 from gaitreid.pose.errors import UsageError
-from gaitreid.pose.rounds import steps_done
+from gaitreid.pose.rounds import Epoch, steps_done
 from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import WalksConfig
 from gaitreid.reid.train import average_gradients
 from gaitreid.reid.walks import Packed, Sampler
-
-Round = tuple[int, dict[str, float], Callable[[], dict[str, Any]]]
 
 
 def train(
@@ -28,7 +26,7 @@ def train(
     device: torch.device,
     seed: int,
     state: dict[str, Any] | None = None,
-) -> Iterator[Round]:
+) -> Iterator[Epoch]:
     """Train an encoder of walks; stopping between rounds of `config.every` steps and going on from a snapshot changes nothing.
 
     Under torchrun every process does its part of the trunk and all do the rest on the whole batch: distances, cross-entropy and

@@ -4,7 +4,7 @@ The network is torchvision's (He et al., Mask R-CNN, ICCV 2017) on pictures of o
 keypoints of the RGB stage, carried into the silhouette by the transform that cut it out. For silhouettes without a video.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from gaitreid.pose.arrays import ByteArray, FloatArray
 from gaitreid.pose.backends.keypointrcnn import confidence, load_weights, set_epsilon
 from gaitreid.pose.records import SILHOUETTE_WIDTH
-from gaitreid.pose.rounds import steps_done
+from gaitreid.pose.rounds import Epoch, steps_done
 from gaitreid.pose.silhouettes import SilhouetteRcnnConfig
 from gaitreid.pose.skeleton import COCO17
 
@@ -23,8 +23,6 @@ LEAST = 0.05  # probability below which there is nobody in a silhouette, torchvi
 PROPOSALS = 100  # places that are looked at in one silhouette
 WEIGHT_DECAY, CLIP = 1e-4, 5.0
 AT_ONCE = 64  # silhouettes
-
-Epoch = tuple[int, dict[str, float], Callable[[], dict[str, Any]]]
 
 
 def build(config: SilhouetteRcnnConfig, *, begin: bool = True) -> Any:

@@ -1,7 +1,7 @@
 """Training `gaitreid.pose.lifters.tcn`: walks of people of other limbs under random cameras, with an estimator's errors."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from gaitreid.pose.geometry import body_height
 from gaitreid.pose.lift import LifterConfig
 from gaitreid.pose.lifters.motions import FPS, SIDES, WALK18, Camera, Motion, at_rate, err, from_walker, mirrored, see, stretched
 from gaitreid.pose.lifters.tcn import CHANNELS_IN, TRUNK, WALK16, Net, features
+from gaitreid.pose.rounds import Epoch
 
 LIMBS = {
     joint: [WALK16.index(f"{side}_{joint}") for side in SIDES]
@@ -119,7 +120,7 @@ def train(
     device: torch.device,
     seed: int,
     state: dict[str, Any] | None = None,
-) -> Iterator[tuple[int, dict[str, float], Callable[[], dict[str, Any]]]]:
+) -> Iterator[Epoch]:
     """Train, epoch by epoch; stopping between epochs and going on from a snapshot gives the same weights.
 
     What is kept is the running mean of the weights. Every epoch draws new examples, from the seed and the epoch's number
