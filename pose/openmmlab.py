@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from gaitreid.pose.errors import FormatError, UsageError
-from gaitreid.pose.weights import required, resolve, weight
+from gaitreid.pose.weights import load_checkpoint, required, resolve, weight
 
 if TYPE_CHECKING:
     import torch
@@ -200,19 +200,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint's content, read as data: nothing in it is run.
 
     Raises:
-        FormatError: it is damaged, or holds more than weights, numbers and texts.
+        FormatError: as of `load_checkpoint`, or it is another thing than a dict.
     """
-    import pickle
-
     import torch
 
     prepare()
-    try:
-        with torch.serialization.safe_globals(_harmless()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FormatError(f"{path}: cannot be read as a checkpoint: {reason}") from error
+    with torch.serialization.safe_globals(_harmless()):
+        content = load_checkpoint(path)
     if not isinstance(content, dict):
         raise FormatError(f"{path}: is no checkpoint: it holds a {type(content).__name__}")
     return content

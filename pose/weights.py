@@ -313,6 +313,37 @@ def verify(weights: Weight, path: Path) -> None:
         raise FormatError(f"{path}: its SHA-256 is {found}, expected {weights.sha256}: delete it and {remedy(weights)}")
 
 
+def load_checkpoint(path: Path) -> Any:
+    """What a checkpoint holds, read as data: nothing in the file is run.
+
+    Raises:
+        FormatError: it is damaged, or holds more than weights, numbers and texts.
+    """
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises anything at all on a damaged file, some of it without a word
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise FormatError(f"{path}: cannot be read as a checkpoint: {reason}") from error
+
+
+def load_into(model: Any, path: Path, name: str) -> None:
+    """The weights of a checkpoint into a model of torchvision's, which is called `name`.
+
+    Raises:
+        UsageError: they are another model's.
+        FormatError: as of `load_checkpoint`.
+    """
+    content = load_checkpoint(path)
+    state = content.get("model", content) if isinstance(content, dict) else {}  # torchvision's training writes {"model": ...}
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, AttributeError) as error:
+        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise UsageError(f"{path}: these are not weights of {name}: {reason}") from error
+
+
 def folder() -> Path:
     """Where downloaded weights are kept: GAITREID_WEIGHTS, or .cache/gaitreid in the home folder."""
     named = os.environ.get("GAITREID_WEIGHTS")

@@ -1,6 +1,5 @@
 """People by networks: RTMDet and other detectors of mmdet's zoo, and those of torchvision. They are asked one frame at a time."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ import numpy as np
 from gaitreid.pose import openmmlab
 from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.detect import MIN_HEIGHT
-from gaitreid.pose.errors import FormatError, UsageError
+from gaitreid.pose.errors import UsageError
 from gaitreid.pose.video import Image
-from gaitreid.pose.weights import resolve
+from gaitreid.pose.weights import load_into, resolve
 
 RTMDET = "rtmdet_tiny_8xb32-300e_coco"
 FASTER_RCNN = "fasterrcnn_mobilenet_v3_large_320_fpn"
@@ -110,20 +109,11 @@ def _person(built: openmmlab.Built) -> int:
 
 def _torchvision(path: Path) -> Any:
     """The model that a file's name begins with, with its weights, on the CPU, in evaluation mode."""
-    import torch
     from torchvision.models import detection, get_model, list_models
 
     known = sorted((name for name in list_models(module=detection) if path.name.startswith(name)), key=len)
     if not known:
         raise UsageError(f"{path}: its name does not begin with that of a detector of torchvision, such as {FASTER_RCNN}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise FormatError(f"{path}: cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
     model = get_model(known[-1], weights=None, weights_backbone=None)
-    try:
-        model.load_state_dict(content.get("model", content))
-    except (RuntimeError, AttributeError) as error:
-        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise UsageError(f"{path}: these are not weights of {known[-1]}: {reason}") from error
+    load_into(model, path, known[-1])
     return model.eval()

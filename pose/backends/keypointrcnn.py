@@ -1,6 +1,5 @@
 """Keypoint R-CNN of torchvision (He et al., Mask R-CNN, ICCV 2017): 17 joints of COCO in 2D. It finds the person by itself."""
 
-import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,11 @@ import numpy as np
 from scipy.special import expit
 
 from gaitreid.pose.arrays import FloatArray
-from gaitreid.pose.errors import FormatError, UsageError
+from gaitreid.pose.errors import UsageError
 from gaitreid.pose.estimate import BatchEstimator, Crop, Estimate
 from gaitreid.pose.skeleton import COCO17
 from gaitreid.pose.video import Image
-from gaitreid.pose.weights import KNOWN, resolve
+from gaitreid.pose.weights import KNOWN, load_into, resolve
 
 PUBLISHED = "keypointrcnn_resnet50_fpn"
 SIDE = 384  # pixels of the picture's shorter side as the network sees it; at its default, 800, a frame takes seconds on a CPU
@@ -102,19 +101,7 @@ def load_weights(model: Any, checkpoint: str) -> None:
         UsageError: the weights are not on this machine, or are another model's.
         FormatError: the file is no checkpoint, or has the wrong hash.
     """
-    import torch
-
-    path = resolve(checkpoint)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise FormatError(f"{path}: cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
-    state = content.get("model", content) if isinstance(content, dict) else {}  # torchvision's training writes {"model": ...}
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, AttributeError) as error:
-        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise UsageError(f"{path}: these are not weights of {PUBLISHED}: {reason}") from error
+    load_into(model, resolve(checkpoint), PUBLISHED)
 
 
 def set_epsilon(model: Any, checkpoint: str) -> None:

@@ -135,3 +135,11 @@ def test_what_has_no_known_hash_says_how_to_get_it(kept: Path) -> None:
         weights.resolve("rtmlib-rtmpose-m")
     assert str(kept) in str(error.value)
     assert "doctor" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x02}q\x00", b"abc"])
+def test_a_damaged_checkpoint_is_told(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "damaged.pth"
+    file.write_bytes(content)
+    with pytest.raises(FormatError, match=r"damaged\.pth: cannot be read as a checkpoint: \w"):
+        weights.load_checkpoint(file)
