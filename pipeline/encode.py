@@ -20,7 +20,7 @@ from gaitreid.pose.errors import UsageError
 from gaitreid.pose.skeleton import Skeleton, mapping
 from gaitreid.reid.config import EncodeConfig
 from gaitreid.reid.records import Embeddings, Sequences, Tracks
-from gaitreid.reid.whiten import Moments
+from gaitreid.reid.whiten import Moments, whiten
 
 
 def encode(work: Work, config: Config, name: str, console: Console) -> Path:
@@ -36,7 +36,6 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
         return target
     from gaitreid.reid.encode import encode as vectors
     from gaitreid.reid.encode import pool
-    from gaitreid.reid.whiten import whiten
 
     began = time.monotonic()
     encoder, moments, sequences = prepared(work, name)

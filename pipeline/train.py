@@ -17,7 +17,7 @@ import numpy as np
 
 from gaitreid.pipeline import plugins, store
 from gaitreid.pipeline.checkpoints import DESCRIPTION, check_epochs, follow, read_description, save_weights, start
-from gaitreid.pipeline.config import Config, as_dict
+from gaitreid.pipeline.config import Config, as_dict, build
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
@@ -263,7 +263,6 @@ def skeleton_of(description: dict[str, Any]) -> Skeleton:
 
 
 def _build(description: dict[str, Any]) -> Any:
-    from gaitreid.pipeline.config import build
     from gaitreid.reid.encode import Input
 
     factory = plugins.load("encoder", description["model"])
