@@ -208,7 +208,10 @@ def group(device: torch.device) -> Iterator[None]:
     """
     joins = distributed.is_available() and distributed.is_torchelastic_launched() and not distributed.is_initialized()
     if joins:
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if device.type == "cuda":
+            distributed.init_process_group("nccl", device_id=device)  # else the first barrier guesses which GPU is meant
+        else:
+            distributed.init_process_group("gloo")
     try:
         yield
         wait_for_group()
