@@ -437,14 +437,7 @@ def _attend(
 
 
 def _look_back(h: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, t: int, attention: Tensor, joined: Tensor) -> None:
-    """What step t attends to: its row of the attention, and its query and context, are written.
-
-    Args:
-        h: top hidden state (axes, K, B), which is the query.
-        keys, values: (axes B, f, K).
-        attention: (axes B, f, f), before the mask.
-        joined: (axes B, f, 2 K).
-    """
+    """As `fused.attend`, by torch's own kernels."""
     k = h.shape[1]
     query = h.transpose(1, 2).reshape(-1, 1, k)
     a = torch.softmax(torch.bmm(query, keys.transpose(1, 2)).to(attention.dtype), dim=2)
@@ -466,17 +459,7 @@ def _look_back_back(
     dused: Tensor,
     dscores: Tensor,
 ) -> Tensor:
-    """Gradients of `_look_back`.
-
-    Args:
-        djoined: of query and context of step t, by the attentional state (axes, B, 2 K).
-        dcontexts, dattention: (axes B, f, K) and (axes B, f, f), asked for besides.
-        dh: of the top hidden state (axes, K, B), by the step after; None is zeros.
-        dused, dscores: of the step's context, and of its scores: its rows are written (axes B, f, K) and (axes B, f, f).
-
-    Returns:
-        Of the top hidden state (axes, K, B).
-    """
+    """As `fused.attend_back`, by torch's own kernels."""
     axes, batch, k = djoined.shape[0], djoined.shape[1], djoined.shape[2] // 2
     dcontext = torch.add(djoined[:, :, k:].reshape(axes * batch, k), dcontexts[:, t], out=dused[:, t])
     dweights = torch.bmm(dcontext[:, None], values.transpose(1, 2))[:, 0].to(attention.dtype)
