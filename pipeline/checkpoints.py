@@ -10,6 +10,7 @@ from gaitreid.pipeline import yaml_file
 from gaitreid.pipeline.bounds import Allowance
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import replacing, write_text
+from gaitreid.pipeline.memory import keep_freed
 from gaitreid.pipeline.versions import CODE
 from gaitreid.pose.errors import FormatError, UsageError
 from gaitreid.pose.rounds import Epoch
@@ -77,6 +78,7 @@ def follow(
     folder: Path, epochs: Iterable[Epoch], total: int, state: dict[str, Any], console: Console, *, writes: bool = True
 ) -> float:
     """Run a training to its end, with a checkpoint and a line in the log after every epoch; the last loss."""
+    keep_freed()
     log = _read_log(folder, state["epoch"]) if state else []
     with console.progress("train", total, "epochs") as progress:
         for epoch, losses, snapshot in epochs:

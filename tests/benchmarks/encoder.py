@@ -5,7 +5,8 @@
 Plain: torch's defaults, nn.LSTM and LSTMCell, one axis after the other, losses as the equations have them. Floor: counted
 operations of the model (multiply and add are two) over the best matrix rate that any backend reaches in the same run; the share
 is the floor's time over the time taken in training. Plain and fast take turns, and the fastest round of each counts, since other
-work on the machine only ever makes a round slower. bf16 is null where the processor has no such units (there it is emulated).
+work on the machine only ever makes a round slower. Both keep the memory they free, as `gaitreid train` does. bf16 is null where
+the processor has no such units (there it is emulated).
 On a GPU the steps of the fast version are recorded as CUDA graphs (`train.graphs`), and beside the table stand the time of a step
 in bf16, and the share of the bf16 matrix rate at a batch of 4,096. Last line: one JSON object with the same figures, windows a
 second, three axes counted as one window.
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from gaitreid.pipeline.memory import keep_freed
 from gaitreid.pose.skeleton import Skeleton
 from gaitreid.reid.adam import Adam
 from gaitreid.reid.config import CageConfig
@@ -108,6 +110,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="of measuring, for each figure")
     parser.add_argument("--only", choices=sorted(SHAPES), action="append")
     options = parser.parse_args()
+    keep_freed()
     device = torch.device(options.device)
     rate = matrix_rate(device)
     print(f"{device}, {torch.get_num_threads()} threads; best matrix rate {rate / 1e9:.0f} GFLOP/s in float32\n")
