@@ -72,7 +72,8 @@ def split_track(track: Track3D, config: SplitConfig) -> Windows:
     starts = [s for a, b in runs(whole) for s in range(a, b - config.length + 1, config.stride)]
     if not starts:
         if len(xyz) - 2 * trim < config.length:
-            raise ItemError("too-short", f"{len(xyz)} frames, windows take {config.length}")
+            left = f", {len(xyz) - 2 * trim} without those at its ends" if trim else ""
+            raise ItemError("too-short", f"{len(xyz)} frames{left}; windows take {config.length}")
         raise ItemError("missing-joints", f"no {config.length} frames in a row with all joints")
     return Windows(normalize(xyz, track.skeleton, config.normalize, time), frame, np.array(starts))
 

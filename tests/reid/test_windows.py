@@ -30,6 +30,14 @@ def test_number_of_windows(length, step):
     assert (np.diff(windows.start) == step).all()
 
 
+@pytest.mark.parametrize(
+    ("frames", "words"), [(23, "23 frames, 19 without those at its ends; windows take 20"), (9, "9 frames; windows take 20")]
+)
+def test_a_track_that_is_too_short_says_what_is_left_of_it(frames, words):
+    with pytest.raises(ItemError, match=f"^(too-short: )?{words}$"):
+        split_track(take(track(), "T", slice(0, frames)), SplitConfig())
+
+
 def test_an_even_track_is_not_touched():
     t = track()
     xyz, _, frame = resample(t, SplitConfig())
