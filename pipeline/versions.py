@@ -8,7 +8,7 @@ A file that has no number (attribute `code_version`) counts as 1.
 CODE = {
     "pose2d": 3,
     "silhouettes": 3,
-    "pose3d": 2,
+    "pose3d": 3,
     "sequences": 3,
     "walks": 4,
     "model": 2,  # everything that is trained

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from gaitreid.pose.arrays import BoolArray, FloatArray
 from gaitreid.pose.errors import UsageError
 
+# Frames a second: from FAST on feet turn round within five frames by little, below SLOW within three by much.
+FAST, SLOW = 20.0, 15.0
+
 
 @dataclass(frozen=True)
 class CleanConfig:
@@ -46,9 +49,10 @@ def clean(points: FloatArray, score: FloatArray, time: FloatArray, config: Clean
         (T, J, C) and (T, J): longer gaps stay NaN, nothing is extrapolated, and what was missing or masked has score 0.
     """
     result = np.array(points, dtype=np.float64)
+    interval = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
     result[score < config.min_score] = np.nan
     if config.outlier:
-        result[outliers(result, config.outlier)] = np.nan
+        result[outliers(result, config.outlier, 1 / interval if interval > 0 else FAST)] = np.nan
     missing = np.isnan(result).any(axis=-1)
     result[missing] = np.nan
     for joint in range(result.shape[1]):
@@ -59,23 +63,27 @@ def clean(points: FloatArray, score: FloatArray, time: FloatArray, config: Clean
     return result.astype(points.dtype), np.where(missing, 0, score).astype(score.dtype)
 
 
-def outliers(points: FloatArray, threshold: float, width: int = 5) -> BoolArray:
+def outliers(points: FloatArray, threshold: float, rate: float = FAST) -> BoolArray:
     """Joints far from their running median (Hampel identifier; Pearson et al., EURASIP JASP 2016).
 
     Args:
         points: (T, J, C).
         threshold: in robust standard deviations of the joint's distance from its running median.
+        rate: frames a second.
 
     Returns:
         (T, J).
     """
     from scipy.ndimage import median_filter  # here: importing it takes longer than a second run over a thousand videos
 
+    width = 5 if rate >= FAST else 3
     distance = np.linalg.norm(points - median_filter(bridged(points), size=(width, 1, 1), mode="nearest"), axis=-1)
     distance[np.isnan(distance)] = 0
     scale = 1.4826 * np.median(distance, axis=0)
     # A smooth joint hardly leaves its running median but where it turns round, which is no outlier: a tenth of the body is.
-    spread = np.nanmax(np.abs(points), initial=0.0, where=np.isfinite(points)) * 0.1
+    # In slow tracks it turns farther between two frames, by the square of their distance.
+    tenth = 0.1 * max(1.0, (SLOW / rate) ** 2)
+    spread = np.nanmax(np.abs(points), initial=0.0, where=np.isfinite(points)) * tenth
     found: BoolArray = distance > np.maximum(threshold * scale, spread)
     return found
 

@@ -3,6 +3,9 @@ import pytest
 
 from gaitreid.pose.clean import CleanConfig, clean, outliers, runs
 from gaitreid.pose.errors import UsageError
+from gaitreid.pose.walker import BODY
+from gaitreid.pose.walker import walk as walk_of
+from gaitreid.pose.walker import walker
 
 RATE = 25.0
 
@@ -87,6 +90,19 @@ def test_outliers_against_a_slow_reading():
         expected = distance > np.maximum(threshold * 1.4826 * np.median(distance, axis=0), tenth)
         assert expected.any()
         assert outliers(points, threshold).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("rate", [8.3, 10.0, 12.5, 15.0, 20.0, 29.97])
+def test_feet_that_turn_round_are_no_outliers_in_slow_tracks_but_jumps_are(rate):
+    time = np.arange(round(6 * rate)) / rate
+    score = np.ones((len(time), len(BODY)))
+    for subject in range(8):
+        points = walk_of(walker(0, subject), time, np.random.default_rng(subject))[0]
+        points -= points[:, :1]
+        assert (clean(points, score, time, CleanConfig())[1] == 1).all()
+        points[20, BODY.index("left_wrist"), 0] += 0.6
+        kept = clean(points, score, time, CleanConfig())[1]
+        assert np.argwhere(kept == 0).tolist() == [[20, BODY.index("left_wrist")]]
 
 
 @pytest.mark.parametrize("frequency", [3.0, 6.0, 9.0])
