@@ -1,6 +1,7 @@
 """Temporal clean-up of keypoint tracks: outliers masked, short gaps filled, smoothed. Array in, array out."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ class CleanConfig:
     Attributes:
         min_score: joints below it are missing.
         outlier: a joint farther from its running median than this many robust deviations is missing; 0 turns it off.
-        max_gap: longest gap that is filled, in seconds.
+        max_gap: longest gap that is filled, in seconds; frames farther apart are smoothed each side by itself.
         cutoff: of the Butterworth low-pass, in Hz (gait has little above 6); 0 turns it off.
     """
 
@@ -59,7 +60,8 @@ def clean(points: FloatArray, score: FloatArray, time: FloatArray, config: Clean
         _fill(result[:, joint], time, config.max_gap)
     if config.cutoff:
         for joint in range(result.shape[1]):
-            _smooth(result[:, joint], time, config.cutoff)
+            for a, b in stretches(time, max(config.max_gap, 1.5 * interval) + 1e-9):
+                _smooth(result[a:b, joint], time[a:b], config.cutoff)
     return result.astype(points.dtype), np.where(missing, 0, score).astype(score.dtype)
 
 
@@ -108,6 +110,12 @@ def runs(present: BoolArray) -> list[tuple[int, int]]:
     """First and last+1 of every run of true values."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], present.astype(np.int8), [0]])))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+def stretches(time: FloatArray, longest: float) -> list[tuple[int, int]]:
+    """First and last+1 of every run of frames of which no two that follow one another are farther apart than `longest` seconds."""
+    late = np.flatnonzero(np.diff(time) > longest) + 1
+    return list(pairwise([0, *late.tolist(), len(time)]))
 
 
 def _fill(series: NDArray[np.float64], time: FloatArray, max_gap: float) -> None:

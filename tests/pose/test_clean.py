@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gaitreid.pose.clean import CleanConfig, clean, outliers, runs
+from gaitreid.pose.clean import CleanConfig, clean, outliers, runs, stretches
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.walker import BODY
 from gaitreid.pose.walker import walk as walk_of
@@ -103,6 +103,35 @@ def test_feet_that_turn_round_are_no_outliers_in_slow_tracks_but_jumps_are(rate)
         points[20, BODY.index("left_wrist"), 0] += 0.6
         kept = clean(points, score, time, CleanConfig())[1]
         assert np.argwhere(kept == 0).tolist() == [[20, BODY.index("left_wrist")]]
+
+
+@pytest.mark.parametrize("gap", [1.0, 10.0])
+def test_both_sides_of_a_long_gap_are_smoothed_as_if_alone(gap):
+    points, score, time = walk(60)
+    points = points + np.random.default_rng(0).normal(0, 0.02, points.shape)
+    config = CleanConfig(outlier=0)
+    both, _ = clean(
+        np.concatenate([points, points + 0.2]),
+        np.concatenate([score, score]),
+        np.concatenate([time, time + time[-1] + gap]),
+        config,
+    )
+    alone = clean(points, score, time, config)[0]
+    np.testing.assert_allclose(both, np.concatenate([alone, alone + 0.2]), atol=1e-9)
+
+
+@pytest.mark.parametrize("max_gap", [0.0, 0.3])
+def test_frames_that_are_left_out_here_and_there_are_no_gap(max_gap):
+    points, score, time = walk(60)
+    noisy = points + np.random.default_rng(0).normal(0, 0.02, points.shape)
+    kept = np.delete(np.arange(60), [20, 21, 40]) if max_gap else np.arange(60)
+    result, _ = clean(noisy[kept], score[kept], time[kept], CleanConfig(outlier=0, max_gap=max_gap))
+    assert np.std(result - points[kept]) < 0.8 * np.std(noisy - points)
+
+
+def test_stretches():
+    assert stretches(np.array([0.0, 0.1, 0.2, 0.6, 0.7]), 0.3) == [(0, 3), (3, 5)]
+    assert stretches(np.array([4.0]), 0.3) == [(0, 1)]
 
 
 @pytest.mark.parametrize("frequency", [3.0, 6.0, 9.0])
