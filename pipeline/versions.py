@@ -9,7 +9,7 @@ CODE = {
     "pose2d": 3,
     "silhouettes": 3,
     "pose3d": 3,
-    "sequences": 3,
+    "sequences": 4,
     "walks": 4,
     "model": 2,  # everything that is trained
     "embeddings": 3,

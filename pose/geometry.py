@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from gaitreid.pose.arrays import FloatArray
+from gaitreid.pose.clean import stretches
 from gaitreid.pose.skeleton import Skeleton
 
 Normalization = Literal["none", "root", "gait"]
@@ -63,12 +64,12 @@ def heading(xyz: FloatArray, skeleton: Skeleton, time: FloatArray, window: float
     direction = across[:, 0] - 1j * across[:, 2]
     size = np.abs(direction)
     direction = np.divide(direction, size, out=np.zeros_like(direction), where=size > 0)
-    rate = (len(time) - 1) / (time[-1] - time[0]) if len(time) > 1 and time[-1] > time[0] else 25.0
-    width = max(1, min(len(time), round(window * rate)))
-    smooth = uniform_filter1d(direction.real, width, mode="nearest") + 1j * uniform_filter1d(
-        direction.imag, width, mode="nearest"
-    )
-    return np.asarray(np.angle(smooth), dtype=np.float64)
+    for a, b in stretches(time, window / 2):  # who comes back after a gap may come from anywhere
+        rate = (b - a - 1) / (time[b - 1] - time[a]) if time[b - 1] > time[a] else 25.0
+        width = max(1, min(b - a, round(window * rate)))
+        for part in (direction.real, direction.imag):
+            part[a:b] = uniform_filter1d(part[a:b], width, mode="nearest")
+    return np.asarray(np.angle(direction), dtype=np.float64)
 
 
 def normalize(xyz: FloatArray, skeleton: Skeleton, kind: Normalization, time: FloatArray) -> FloatArray:

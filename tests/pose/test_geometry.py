@@ -72,6 +72,14 @@ def test_the_heading_is_a_mean_over_the_window_whenever_that_is():
         assert np.abs(slow).max() > 0.3
 
 
+@pytest.mark.parametrize("gap", [1.3, 100.0])
+def test_who_turned_within_a_long_gap_faces_ahead_on_both_sides_of_it(gap):
+    there, back = body(54.0), turn(body(54.0), 2.0)
+    time = np.concatenate([TIME, TIME + TIME[-1] + gap])
+    found = normalize(np.concatenate([there, back]), H36M17, "gait", time)
+    np.testing.assert_allclose(found, np.tile(normalize(there, H36M17, "gait", TIME), (2, 1, 1)), atol=1e-6)
+
+
 def test_single_flips_hardly_turn_the_body():
     xyz = body()
     flipped = xyz.copy()
