@@ -187,6 +187,8 @@ def _at(time: FloatArray, frames: FloatArray, xy: FloatArray, score: FloatArray)
     Frames up to half as far again apart as usual are no gap, however slow the track.
     """
     place = np.clip(np.interp(time, frames, np.arange(len(frames))), 0, len(frames) - 1)
+    near = np.rint(place)
+    place = np.where(np.abs(place - near) < 1e-6, near, place)  # a neighbour that is missing does not spoil a frame
     low = np.floor(place).astype(np.int64)
     apart = np.diff(frames, append=frames[-1:])  # 0 after the last frame, so a single one has a median, too
     gap = apart[low] > max(3 / FPS, 1.5 * float(np.median(apart)))

@@ -209,6 +209,17 @@ def test_a_gap_is_longer_than_other_steps_of_its_track() -> None:
     assert np.isfinite(_at(np.zeros(1), np.zeros(1), np.ones((1, 16, 2)), np.ones((1, 16)))[0]).all()
 
 
+@pytest.mark.parametrize("first", [0, 7, 1234])
+def test_at_its_own_rate_a_track_is_taken_as_it_is(first: int) -> None:
+    frames = np.delete(first + np.arange(100), range(60, 70)) / FPS
+    xy = np.random.default_rng(0).normal(size=(90, 16, 2))
+    xy[::7, 3] = np.nan
+    found, score = _at(np.arange(frames[0], frames[-1] + 0.5 / FPS, 1 / FPS), frames, xy, np.ones((90, 16)))
+    assert np.isnan(found[60:70]).all()
+    assert not score[60:70].any()
+    np.testing.assert_allclose(np.delete(found, range(60, 70), axis=0), xy, atol=1e-5)
+
+
 def test_hardly_any_keypoints_are_an_error_of_the_track(shipped: Tcn) -> None:
     xy, _ = walk()
     xy[:, 5:] = np.nan
