@@ -11,6 +11,7 @@ from gaitreid.pipeline import store
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import replacing
 from gaitreid.pipeline.jobs import each
+from gaitreid.pose.clean import found
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.records import Track2D, Track3D
 from gaitreid.pose.render import FPS, HEIGHT, WIDTH, Truth, scene
@@ -164,10 +165,11 @@ def _truth(frames: list[Truth]) -> tuple[Track2D, Track3D]:
     xyz = np.stack([f.xyz for f in frames])
     centred = (xyz - xyz[:, :1]).astype(np.float32)
     ones = np.ones(xy.shape[:2], np.float32)
+    seen = ones * found(xy)
     time = np.arange(len(frames)) / FPS
     box = np.concatenate([xy.min(axis=1), xy.max(axis=1)], axis=1)
     index = np.arange(len(frames))
     return (
-        Track2D(frame=index, time=time, box=box, xy=xy, score=ones, world=centred, skeleton=H36M17),
+        Track2D(frame=index, time=time, box=box, xy=xy, score=seen, world=centred, skeleton=H36M17),
         Track3D(frame=index, time=time, xyz=centred, score=ones, skeleton=H36M17, lifter="truth"),
     )

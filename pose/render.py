@@ -20,6 +20,7 @@ FOCAL = 370.0  # pixels
 CAMERA = 1.35  # metres above the ground
 HORIZON = 112.0  # row of the picture at the camera's height
 DISTANCE = 5.2  # metres to the middle of the path
+NEAR = 0.5  # metres from the camera: who comes nearer, or is behind it, is not in the picture
 FINE = 2  # drawn this much larger, then averaged down
 
 # Capsules: from, to, radius at each end in metres, what they wear; but for the neck on both sides.
@@ -65,7 +66,10 @@ BAGS = {"back": (0.0, 0.16), "front": (0.0, -0.18), "side": (0.2, 0.0)}  # metre
 
 @dataclass(frozen=True)
 class Truth:
-    """One person in one picture, joints in H36M17's order: xy (17, 2) pixels, xyz (17, 3) metres in camera axes."""
+    """One person in one picture, joints in H36M17's order: xy (17, 2) pixels, xyz (17, 3) metres in camera axes.
+
+    Joints may lie beyond the picture's edges; of somebody who is past the camera xy is NaN.
+    """
 
     xy: FloatArray
     xyz: FloatArray
@@ -101,13 +105,13 @@ def scene(walkers: Sequence[Walker], condition: str, view: float, seconds: float
     for t in range(len(time)):
         image = room.copy()
         for n in sorted(range(len(walkers)), key=lambda n: -bodies[n][t, 0, 2]):  # far ones first
-            _draw(image, walkers[n], bodies[n][t], dresses[n])
+            if _before(bodies[n][t]):
+                _draw(image, walkers[n], bodies[n][t], dresses[n])
         small = cv2.resize(image, (round(WIDTH * sharp), round(HEIGHT * sharp)), interpolation=cv2.INTER_AREA)
         noisy = small + rng.normal(0, 2.0, small.shape)
         if sharp < 1:
             noisy = np.asarray(cv2.resize(noisy, (WIDTH, HEIGHT)), dtype=np.float64)
-        people = tuple(Truth(project(b[t, : len(H36M17.joints)]), b[t, : len(H36M17.joints)]) for b in bodies)
-        yield Rendered(np.clip(noisy, 0, 255).astype(np.uint8), people)
+        yield Rendered(np.clip(noisy, 0, 255).astype(np.uint8), tuple(_truth(b[t]) for b in bodies))
 
 
 def any_dress(rng: np.random.Generator) -> Dress:
@@ -123,6 +127,16 @@ def any_dress(rng: np.random.Generator) -> Dress:
         bag=("back", "front", "side")[rng.integers(3)] if carried else "",
         hood=float(rng.uniform(1.05, 1.35) if rng.random() < 0.3 else 1.0),
     )
+
+
+def _before(body: FloatArray) -> bool:
+    """Whether all of a body (joints, 3) is before the camera."""
+    return bool((body[:, 2] > NEAR).all())
+
+
+def _truth(body: FloatArray) -> Truth:
+    xyz = body[: len(H36M17.joints)]
+    return Truth(np.where(_before(body), project(xyz), np.nan), xyz)
 
 
 def project(xyz: FloatArray) -> FloatArray:

@@ -33,6 +33,14 @@ def test_names_are_casias_and_truth_lies_beside(tmp_path: Path) -> None:
         np.testing.assert_allclose(solid.xyz[:, 0], 0)
 
 
+def test_who_is_behind_the_camera_is_missing_in_2d(tmp_path: Path) -> None:
+    path = synth(tmp_path, SynthConfig(subjects=14, people_per_scene=14, views=(90,), seconds=0.2), QUIET)[0]
+    tracks = list(store.read_all(tmp_path / "truth" / f"{path.stem}.h5", "truth", Track2D).values())
+    assert [bool(np.isfinite(track.xy).all() and track.score.all()) for track in tracks] == [True] * 12 + [False] * 2
+    assert not tracks[-1].score.any()
+    assert np.isfinite(tracks[-1].world).all()
+
+
 def test_only_what_is_missing_is_rendered_and_it_comes_out_the_same(tmp_path: Path) -> None:
     paths = synth(tmp_path, SMALL, QUIET)
     before = [p.read_bytes() for p in paths]

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
+from gaitreid.pose import render
 from gaitreid.pose.render import BAGS, DRESSES, FPS, HEIGHT, WIDTH, Dress, Rendered, any_dress, project, scene
 from gaitreid.pose.skeleton import H36M17
 from gaitreid.pose.walker import walker
@@ -41,6 +42,19 @@ def test_truth_in_3d_projects_to_truth_in_2d() -> None:
 def test_view_0_comes_nearer_and_180_goes_away(view: float, sign: int) -> None:
     pictures = clip(view, seconds=2.0)
     assert np.sign(pictures[-1].people[0].xyz[0, 2] - pictures[0].people[0].xyz[0, 2]) == sign
+
+
+def test_who_is_behind_the_camera_is_in_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(render, "_draw", lambda image, person, body, dress: drawn.append(body[0, 2]))
+    (first, _) = clip(90, people=14, seconds=0.1)  # lanes nearer and nearer to the camera, the last behind it
+    depth = np.array([person.xyz[0, 2] for person in first.people])
+    seen = np.array([np.isfinite(person.xy).all() for person in first.people])
+    assert seen.tolist() == [True] * 12 + [False] * 2
+    assert depth[12] > 0.4 > 0 > depth[13]  # the other one's arms are too near
+    assert drawn[:12] == sorted(depth[:12], reverse=True)
+    assert len(drawn) == 24
+    assert all(np.isnan(person.xy).all() for person in first.people[12:])
 
 
 def test_left_is_left_seen_from_behind_and_right_seen_from_the_front() -> None:
