@@ -87,7 +87,10 @@ def bring_in(work: Work, paths: list[Path], console: Console) -> Path:
 
 
 def hand_out(work: Work, target: Path, name: str, train: str, test: str, console: Console) -> Path:
-    """Write the windows in the official layout, as its code reads them: float64, targets reversed, ids pickled."""
+    """Write the windows in the official layout, as its code reads them: float64, targets reversed, ids pickled.
+
+    Windows of tracks without a subject are there to be learnt from, and nobody's among the ids.
+    """
     sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
     folder = target / name / str(sequences.length)
     for part, prefix, selector in (("train", "", train), ("test", "t_", test)):
@@ -95,13 +98,15 @@ def hand_out(work: Work, target: Path, name: str, train: str, test: str, console
         rows = sequences.start[chosen][:, None] + np.arange(sequences.length)
         xyz = sequences.xyz[rows].astype(np.float64)
         subject = sequences.subject[sequences.window_track[chosen]]
-        ids = {str(s): np.flatnonzero(subject == s).tolist() for s in np.unique(subject)}
+        ids = {str(s): np.flatnonzero(subject == s).tolist() for s in np.unique(subject) if s}
         for axis, letter in enumerate("xyz"):
             for kind, windows in (("source", xyz), ("target", xyz[:, ::-1])):
                 flat = np.ascontiguousarray(windows[..., axis]).reshape(-1, xyz.shape[2])
                 _save(folder / f"{name}_{part}_npy_data" / f"{prefix}{kind}_{letter}_{name}_{sequences.length}.npy", flat)
         _save(folder / f"{name}_{part}_npy_data" / f"ids_{name}_{sequences.length}.npy", np.array(ids, dtype=object))
-        console.say(f"export: {len(chosen)} {part} windows of {len(ids)} people")
+        unnamed = np.count_nonzero(subject == "")
+        note = f", {unnamed} of unknown people and not among the ids" if unnamed else ""
+        console.say(f"export: {len(chosen)} {part} windows of {len(ids)} people{note}")
     return folder
 
 

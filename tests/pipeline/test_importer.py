@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -359,6 +360,23 @@ def test_official_layout_out_and_in_again(work: Path, kinect: Path, tmp_path: Pa
     assert (steps == 3).mean() > 0.9
     gaitreid("train", "--work", "back", "--model", "cage-plus", *SMALL_SET)
     assert (tmp_path / "back/models/cage-plus/encoder.safetensors").exists()
+
+
+def test_windows_without_a_subject_are_no_persons_in_the_official_layout(work: Path, kinect: Path, tmp_path: Path) -> None:
+    gaitreid("import", "kinect", kinect)
+    gaitreid("split", *RAW_SET)
+    mine = store.read(work / "sequences.h5", "sequences", Sequences, "/sequences")
+    nobody = replace(mine, subject=np.where(mine.subject == "03", "", mine.subject))
+    store.write(work / "sequences.h5", "sequences", {"/sequences": nobody}, {**store.attributes(work / "sequences.h5", "sequences")})
+    out = gaitreid("export", "npy", "Datasets", *RAW_SET)
+    unnamed = np.count_nonzero(nobody.subject[nobody.window_track] == "")
+    assert f"{len(mine.start)} train windows of 3 people, {unnamed} of unknown people and not among the ids" in out
+    folder = tmp_path / "Datasets/DATA/6/DATA_train_npy_data"
+    ids = np.load(folder / "ids_DATA_6.npy", allow_pickle=True).item()
+    assert {key: len(numbers) for key, numbers in ids.items()} == {
+        key: np.count_nonzero(mine.subject[mine.window_track] == key) for key in ("01", "02", "04")
+    }
+    assert len(np.load(folder / "source_x_DATA_6.npy")) == 6 * len(mine.start)
 
 
 def test_the_two_test_sets_of_ias_in_the_official_layout_are_two_conditions(work: Path, tmp_path: Path) -> None:
