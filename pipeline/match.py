@@ -29,7 +29,7 @@ from gaitreid.reid.config import MatchConfig
 from gaitreid.reid.match import CSV_COLUMNS, Matches, rank, ranking_rows
 from gaitreid.reid.metrics import evaluate
 from gaitreid.reid.records import Embeddings, Ranking, Sequences
-from gaitreid.reid.select import listed, select
+from gaitreid.reid.select import any_of, listed, select
 
 if TYPE_CHECKING:
     from gaitreid.pipeline.session import Session
@@ -259,7 +259,7 @@ def cme(
     sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
     pairs = _pairs(sequences, probe, gallery)
     learnt, tested = halves(sequences, config.seed)
-    selected = replace(config.train, select=f"subject={'|'.join(learnt)}")
+    selected = replace(config.train, select=any_of("subject", learnt))
     encoding = replace(config.encode, form="sc", whiten=0.0)
     rule: Any = "same-window" if as_published else "same-recording"
     matching = replace(config.match, unit="window", metric="euclidean", exclude=rule)
@@ -269,7 +269,7 @@ def cme(
     embeddings = other.encode(model)
     report, lines = Path(), []
     for probe, gallery in pairs:
-        among, notes = f"subject={'|'.join(tested)}", [LEAK] if as_published and probe == gallery else []
+        among, notes = any_of("subject", tested), [LEAK] if as_published and probe == gallery else []
         report = match(
             work, matching, embeddings, probe, gallery, session.console,
             seed=config.seed, protocol="cme", among=among, notes=notes, frames=frames,

@@ -9,7 +9,7 @@ from gaitreid.pose.arrays import BoolArray, IntArray
 from gaitreid.pose.errors import UsageError
 from gaitreid.reid.config import RecogniseConfig
 from gaitreid.reid.records import Tracks
-from gaitreid.reid.select import select
+from gaitreid.reid.select import any_of, select
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def halves(tracks: Tracks, seed: int, published: int = 62) -> tuple[list[str], l
 
 def _biwi(tracks: Tracks, config: RecogniseConfig, seed: int) -> Iterator[Fold]:
     shared = _in_both(tracks, "training", "walking")
-    yield Fold("", f"condition=training,subject={shared}", f"condition=walking,subject={shared}")
+    yield Fold("", f"condition=training,{shared}", f"condition=walking,{shared}")
 
 
 def _ias(tracks: Tracks, config: RecogniseConfig, seed: int) -> Iterator[Fold]:
@@ -78,7 +78,7 @@ def _ks20_random(tracks: Tracks, config: RecogniseConfig, seed: int) -> Iterator
 def _ks20_views(tracks: Tracks, config: RecogniseConfig, seed: int) -> Iterator[Fold]:
     views = _views(tracks)
     for view in views:
-        yield Fold(view, f"view={'|'.join(v for v in views if v != view)}", f"view={view}")
+        yield Fold(view, any_of("view", (v for v in views if v != view)), any_of("view", [view]))
 
 
 def _cve(tracks: Tracks, config: RecogniseConfig, seed: int) -> Iterator[Fold]:
@@ -92,7 +92,7 @@ def _cve(tracks: Tracks, config: RecogniseConfig, seed: int) -> Iterator[Fold]:
         note = "the paper says only that adjacent views are trained on: here those on both sides, one at the ends"
         if not angles:
             note += "; views are not called by angles: they count as adjacent in the order of their names"
-        yield Fold(view, f"view={'|'.join(near)}", f"view={view}", note)
+        yield Fold(view, any_of("view", near), any_of("view", [view]), note)
 
 
 PROTOCOLS: dict[str, Callable[[Tracks, RecogniseConfig, int], Iterator[Fold]]] = {
@@ -125,16 +125,16 @@ def _by_video(tracks: Tracks, test: list[str], note: str) -> Fold:
     if not test:
         raise UsageError("nobody has two recordings: there is nothing to leave out")
     rest = sorted(set(tracks.video[tracks.subject != ""].tolist()) - set(test))
-    return Fold("", f"video={'|'.join(rest)}", f"video={'|'.join(sorted(test))}", note)
+    return Fold("", any_of("video", rest), any_of("video", sorted(test)), note)
 
 
 def _in_both(tracks: Tracks, one: str, other: str) -> str:
-    """Subjects that two conditions share: 28 of BIWI's 50 were recorded again."""
+    """Selector of the subjects that two conditions share: 28 of BIWI's 50 were recorded again."""
     subjects = [set(tracks.subject[select(tracks, f"condition={c}")].tolist()) - {""} for c in (one, other)]
     shared = sorted(subjects[0] & subjects[1])
     if not shared:
         raise UsageError(f"no subject has both conditions, {one} and {other}")
-    return "|".join(shared)
+    return any_of("subject", shared)
 
 
 def held_out(recording: list[str], subject: IntArray) -> BoolArray:

@@ -4,9 +4,13 @@
 - `nm|bg`: either
 - `condition=nm,view=090|108,number=05`: all of these at once
 - `all`, or nothing at all: every track
+
+A comma, `|` or `=` of a value's own has a backslash before it: `subject=Doe\\, Ann`.
 """
 
 import difflib
+import re
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -29,17 +33,22 @@ def select(tracks: Tracks, selector: str) -> IntArray:
     chosen = np.ones(len(tracks.video), dtype=np.bool_)
     if selector.strip() in {"", "all"}:
         return np.flatnonzero(chosen)
-    for part in selector.split(","):
+    for part in _cut(selector, ","):
         chosen &= _having(tracks, part, selector)
     if not chosen.any():
         raise UsageError(f"selector '{selector}': no track has all of this at once; leave a part away to see what there is")
     return np.flatnonzero(chosen)
 
 
+def any_of(key: str, values: Iterable[str]) -> str:
+    """The selector of the tracks that have one of these values, whatever is in them."""
+    return f"{key}={'|'.join(map(_quoted, values))}"
+
+
 def _having(tracks: Tracks, part: str, selector: str) -> BoolArray:
     """Which tracks have one of the values of one part, `key=a|b` or `a|b`."""
     key, equals, values = part.partition("=")
-    key, values = (key.strip(), values) if equals else ("condition", part)
+    key, values = (key.strip(), values) if equals and not key.endswith("\\") else ("condition", part)
     if key not in KEYS:
         near = difflib.get_close_matches(key, KEYS, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(KEYS)}"
@@ -47,10 +56,20 @@ def _having(tracks: Tracks, part: str, selector: str) -> BoolArray:
     column: TextArray = getattr(tracks, key).astype(np.str_)
     present, place = np.unique(column, return_inverse=True)
     forms = [_canonical(value) for value in present]
-    wanted, known = {_canonical(value): value.strip() for value in values.split("|")}, set(forms)
+    asked = (re.sub(r"\\([\\,|=])", r"\1", value) for value in _cut(values, "|"))
+    wanted, known = {_canonical(value): value.strip() for value in asked}, set(forms)
     if missing := [value for form, value in wanted.items() if form not in known]:
         raise UsageError(f"selector '{selector}': no track has {key} '{missing[0]}'; there are {listed(present)}")
     return np.array([form in wanted for form in forms], dtype=np.bool_)[place]
+
+
+def _cut(text: str, mark: str) -> list[str]:
+    """What is between the marks that have no backslash before them."""
+    return re.findall(rf"(?:^|[{mark}])((?:\\.|[^{mark}])*)", text)
+
+
+def _quoted(value: str) -> str:
+    return re.sub(r"([\\,|=])", r"\\\1", value)
 
 
 def _canonical(value: str) -> str:
@@ -59,6 +78,6 @@ def _canonical(value: str) -> str:
 
 
 def listed(values: TextArray) -> str:
-    """The first of some labels, which are different, for a message."""
-    shown = ", ".join(str(v) or "'' (unknown)" for v in values[:SHOWN]) or "no tracks at all"
+    """The first of some labels, which are different, for a message, as a selector has them."""
+    shown = ", ".join(_quoted(str(v)) or "'' (unknown)" for v in values[:SHOWN]) or "no tracks at all"
     return shown + (f" and {len(values) - SHOWN} more" if len(values) > SHOWN else "")

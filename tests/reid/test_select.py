@@ -4,7 +4,7 @@ from galleries import embeddings
 
 from gaitreid.pose.errors import UsageError
 from gaitreid.reid import select as module
-from gaitreid.reid.select import select
+from gaitreid.reid.select import any_of, select
 
 WALKS = [
     ("001", "nm", "05", "090"),
@@ -37,6 +37,26 @@ TRACKS = embeddings(WALKS, np.zeros((len(WALKS), 2)))
 )
 def test_rows(selector: str, expected: list[int]) -> None:
     assert select(TRACKS, selector).tolist() == expected
+
+
+ODD = ["Doe, Ann", "Doe", "a|b", "a", "x=y", "\\", "C:\\,", "C:"]
+
+
+@pytest.mark.parametrize("condition", ODD)
+def test_a_value_may_hold_the_marks_of_selectors(condition: str) -> None:
+    tracks = embeddings([("", value, "", "") for value in ODD], np.zeros((len(ODD), 2)))
+    row = ODD.index(condition)
+    of_key = any_of("condition", [condition])
+    bare = of_key.removeprefix("condition=")
+    assert select(tracks, of_key).tolist() == select(tracks, bare).tolist() == [row]
+    assert select(tracks, any_of("condition", ["a", condition])).tolist() == sorted({ODD.index("a"), row})
+    assert select(tracks, f"subject=,{bare}").tolist() == [row]
+
+
+def test_says_how_values_with_marks_are_asked_for() -> None:
+    tracks = embeddings([("Doe, Ann", "nm", "01", "000")], np.zeros((1, 2)))
+    with pytest.raises(UsageError, match=r"no track has subject 'Doe'; there are Doe\\, Ann$"):
+        select(tracks, "subject=Doe, Ann")
 
 
 def test_thousands_of_names() -> None:
