@@ -202,14 +202,14 @@ class Exclusion:
 
 def directions(vectors: FloatArray, parts: int = 1) -> NDArray[np.float64]:
     """Vectors (N, D) with every part of length 1; where it is zero it stays so."""
-    split = vectors.astype(np.float64).reshape(len(vectors), parts, -1)
+    split = vectors.astype(np.float64).reshape(len(vectors), parts, vectors.shape[1] // parts)
     length = np.linalg.norm(split, axis=2, keepdims=True)
     return np.asarray((split / np.where(length > 0, length, 1)).reshape(vectors.shape))
 
 
 def divided(vectors: Any, parts: int, context: int) -> tuple[Any, Any]:
     """Vectors (N, P x (D + C)) as what their parts are (N, P, D), and how they were seen (N, P, C), both views."""
-    split = vectors.reshape(len(vectors), parts, -1)
+    split = vectors.reshape(len(vectors), parts, vectors.shape[1] // parts)
     size = split.shape[2] - context
     return split[:, :, :size], split[:, :, size:]
 

@@ -166,6 +166,15 @@ def test_nothing_left_to_compare() -> None:
         ranked(of, euclidean())
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "robust"])
+def test_nobody_on_one_side(metric: Any) -> None:
+    every, nobody = np.arange(2), np.arange(0)
+    of = embeddings([("1", "nm", "1", "0"), ("2", "nm", "1", "90")], np.eye(2))
+    for probes, items in ((every, nobody), (nobody, every)):
+        with pytest.raises(EmptyError, match=f"{len(probes)} probe and {len(items)} gallery tracks"):
+            rank(of, probes, items, MatchConfig(metric=metric))
+
+
 def test_vectors_that_are_no_numbers() -> None:
     of = embeddings([("1", "nm", "1", "0"), ("2", "nm", "1", "0")], np.array([[np.nan], [1]]))
     with pytest.raises(FormatError, match="made-up"):
