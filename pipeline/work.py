@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from gaitreid.pipeline import store
+from gaitreid.pipeline.bounds import file_name
 from gaitreid.pipeline.config import as_dict
+from gaitreid.pipeline.files import digest
 from gaitreid.pipeline.versions import CODE
 from gaitreid.pose.errors import FormatError
+
+LONGEST = 255  # bytes that file systems take for a name
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,12 @@ class Work:
         return self.root / "embeddings" / f"{name}.h5"
 
     def match(self, probe: str, gallery: str, protocol: str = "plain") -> Path:
-        """Folder of one comparison; what a file name cannot hold of the selectors is written `+`."""
+        """Folder of one comparison; what a file name cannot hold of the selectors is written `+`, and long ones are cut."""
         names = [re.sub(r"[^\w=.,]+", "+", text) or "all" for text in (probe, gallery)]
-        return self.root / "matches" / "-".join(names if protocol == "plain" else [protocol, *names])
+        name = "-".join(names if protocol == "plain" else [protocol, *names])
+        if len(name.encode()) > LONGEST:
+            name = f"{file_name(name)}-{digest((probe, gallery))[:12]}"
+        return self.root / "matches" / name
 
     def recognition(self, name: str) -> Path:
         """Folder of one recognition."""

@@ -141,6 +141,18 @@ def test_the_command_to_give_is_that_of_the_protocol(protocol: str, config: Matc
     assert command in str(run("report", "--work", tmp_path, *options, expect=2).exception)
 
 
+def test_selectors_that_are_longer_than_names_of_folders(tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    source, folders = write(work), set()
+    for subjects in (range(1, 5), range(1, 6)):
+        probe = "|".join([f"00{k}" for k in subjects] * 20)
+        page = match(work, euclidean(), source, f"subject={probe}", "nm", Console(-1), seed=0)
+        folders.add(page.parent)
+        run("report", "--work", tmp_path, "--probe", f"subject={probe}", "--gallery", "nm")
+        assert json.loads((page.parent / "metrics.json").read_text())["probe"] == f"subject={probe}"
+    assert len(folders) == 2
+
+
 def test_a_report_of_what_is_not_there(tmp_path: Path) -> None:
     work = Work(tmp_path)
     options = compare(work, WINDOWS, "plain", write(work))
