@@ -37,9 +37,11 @@ class Identification:
 
     @property
     def confusion(self) -> IntArray:
-        """Counts, rows are the truth, columns the answer (C, C)."""
+        """Counts, rows are the truth, columns the answer, of equal scores the first that is wrong, as `rank` has it (C, C)."""
         count = len(self.subjects)
-        pairs = self.truth * count + self.scores.argmax(axis=1)
+        others = self.scores.astype(np.float64)
+        np.put_along_axis(others, self.truth[:, None], -np.inf, axis=1)
+        pairs = self.truth * count + np.where(self.rank == 1, self.truth, others.argmax(axis=1))
         return np.bincount(pairs, minlength=count * count).reshape(count, count)
 
     def figures(self, seed: int) -> dict[str, Any]:
