@@ -2,8 +2,9 @@
 
 import base64
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,13 +19,14 @@ from gaitreid.pose.errors import ItemError
 from gaitreid.pose.geometry import root
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.skeleton import Skeleton
-from gaitreid.pose.video import Bounds, Image, cut, frames
+from gaitreid.pose.video import Bounds, Frame, Image, cut, frames
 from gaitreid.reid.compare import item_tracks
 from gaitreid.reid.match import Matches
 from gaitreid.reid.metrics import first_hits
 from gaitreid.reid.records import Embeddings, Sequences
 
 Manner = Literal["blurred", "plain"]
+_Place = tuple[str, int, int]  # video, track, original frame
 KIND = 6  # pairs of one kind; twice as many where no labels tell hits from misses
 FRAMES = 60  # a figure
 UNIT = 1000  # steps a metre, or a body height
@@ -141,12 +143,14 @@ def evidence(
     if not hits and not misses:
         alone = _once(np.flatnonzero(shown), ranking.probe, nearest)
         kinds = [("pair", _spread(alone, distance, embeddings.video[track[ranking.probe]], 2 * KIND))]
-    stage, stills = _stage(sequences), _Stills(work, frames)
+    stage = _stage(sequences)
+    places: list[_Place] = []  # of the figures, in their order
 
     def figure(role: Literal["probe", "nearest", "right"], row: int, place: int, apart: float, wanted: str) -> Figure:
         who = item(embeddings, int(track[row]), apart, wanted)
         frame, xyz = walks.walk(row)
         values = np.clip(np.rint(xyz * UNIT), -32767, 32767).astype("<i2")
+        places.append((who.video, who.track, int(frame[len(frame) // 2])))
         return Figure(
             role=role,
             item=who,
@@ -155,7 +159,6 @@ def evidence(
             last_frame=int(frame[-1]),
             frames=len(frame),
             xyz=base64.b64encode(values.tobytes()).decode(),
-            still=stills.still(who, int(frame[len(frame) // 2])),
         )
 
     def pair(kind: Literal["hit", "miss", "pair"], n: int) -> Pair:
@@ -168,7 +171,11 @@ def evidence(
             )
         return Pair(kind, tuple(figures), right, stage)
 
-    return [pair(kind, n) for kind, rows in kinds for n in rows]
+    pairs = [pair(kind, n) for kind, rows in kinds for n in rows]
+    if frames is None:
+        return pairs
+    stills, place = _stills(work, frames, places), iter(places)
+    return [replace(p, figures=tuple(replace(f, still=stills.get(next(place), "")) for f in p.figures)) for p in pairs]
 
 
 class _Walks:
@@ -264,47 +271,57 @@ def _once(rows: IntArray, probe: IntArray, nearest: IntArray) -> IntArray:
     return rows[np.sort(np.unique(pairs, axis=0, return_index=True)[1])]
 
 
-class _Stills:
-    """Pictures of people in their videos."""
-
-    def __init__(self, work: Work, wanted: Frames | None) -> None:
-        self.work, self.wanted = work, wanted
-
-    def still(self, who: Item, frame: int) -> str:
-        """Address of a picture of a person; empty where none is wanted or the video is not there any more."""
-        path = self.work.pose2d(who.video)
-        if not self.wanted or not path.exists():
-            return ""
+def _stills(work: Work, wanted: Frames, places: Sequence[_Place]) -> dict[_Place, str]:
+    """Addresses of pictures of people in their videos, each read once; without those that cannot be had any more."""
+    by_video: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for video, number, index in places:
+        by_video[video][index].add(number)
+    stills: dict[_Place, str] = {}
+    for video, by_frame in by_video.items():
+        path = work.pose2d(video)
+        if not path.exists():
+            continue
         tracks = store.read_all(path, "pose2d", Track2D)
-        image = _frame(Path(str(store.attributes(path, "pose2d").get("video_path", ""))), frame, self.wanted.bounds)
-        own = tracks.get(f"{who.track:06d}")
-        if image is None or own is None or not len(own.frame):
-            return ""
-        n = int(np.abs(own.frame - frame).argmin())
-        box = own.box[n].astype(np.float64)
-        size = box[2:] - box[:2]
-        scale = HEIGHT / (1.1 * max(size[1], size[0] * HEIGHT / WIDTH, 1.0))
-        part, shift = cut(image, (box[:2] + box[2:]) / 2, scale, WIDTH, HEIGHT)
-        if self.wanted.manner == "blurred":
-            hidden = np.ones(part.shape[:2], dtype=np.uint8)
-            edge = 0.05 * size[1] * np.array([-1, -1, 1, 1])
-            _fill(hidden, box + edge, scale, shift, 0)  # people around may have heads that no track knows of
-            _hide_head(hidden, own, n, scale, shift)
-            for other in tracks.values():
-                for k in np.flatnonzero(other.frame == frame).tolist():
-                    _hide_head(hidden, other, k, scale, shift)
-            part = _coarse(part, hidden)
-        return _address(part)
+        source = Path(str(store.attributes(path, "pose2d").get("video_path", "")))
+        for picture in _pictures(source, by_frame.keys(), wanted.bounds):
+            for number in by_frame[picture.index]:
+                stills[video, number, picture.index] = _still(picture, tracks, number, wanted.manner)
+    return stills
 
 
-def _frame(source: Path, index: int, bounds: Bounds) -> Image | None:
-    """A frame of a video; None where it cannot be had any more."""
+def _pictures(source: Path, indices: Collection[int], bounds: Bounds) -> Iterator[Frame]:
+    """Some frames of a video, in order, as far as they can be had."""
     if not source.is_file():
-        return None
-    try:
-        return next((f.image for f in frames(source, float("inf"), bounds)[1] if f.index == index), None)
-    except ItemError:
-        return None
+        return
+    last = max(indices)
+    with suppress(ItemError):
+        for picture in frames(source, float("inf"), bounds)[1]:
+            if picture.index in indices:
+                yield picture
+            if picture.index >= last:
+                return
+
+
+def _still(picture: Frame, tracks: Mapping[str, Track2D], number: int, manner: Manner) -> str:
+    """Address of a picture of somebody; empty where there is no such track."""
+    own = tracks.get(f"{number:06d}")
+    if own is None or not len(own.frame):
+        return ""
+    n = int(np.abs(own.frame - picture.index).argmin())
+    box = own.box[n].astype(np.float64)
+    size = box[2:] - box[:2]
+    scale = HEIGHT / (1.1 * max(size[1], size[0] * HEIGHT / WIDTH, 1.0))
+    part, shift = cut(picture.image, (box[:2] + box[2:]) / 2, scale, WIDTH, HEIGHT)
+    if manner == "blurred":
+        hidden = np.ones(part.shape[:2], dtype=np.uint8)
+        edge = 0.05 * size[1] * np.array([-1, -1, 1, 1])
+        _fill(hidden, box + edge, scale, shift, 0)  # people around may have heads that no track knows of
+        _hide_head(hidden, own, n, scale, shift)
+        for other in tracks.values():
+            for k in np.flatnonzero(other.frame == picture.index).tolist():
+                _hide_head(hidden, other, k, scale, shift)
+        part = _coarse(part, hidden)
+    return _address(part)
 
 
 def _hide_head(hidden: Image, track: Track2D, n: int, scale: float, shift: FloatArray) -> None:

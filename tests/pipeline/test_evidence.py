@@ -16,7 +16,7 @@ from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.records import Track2D
 from gaitreid.pose.skeleton import COCO17, H36M17, Skeleton
-from gaitreid.pose.video import Bounds
+from gaitreid.pose.video import Bounds, frames
 from gaitreid.reid.match import Matches, rank
 from gaitreid.reid.records import Embeddings, Sequences
 
@@ -281,6 +281,32 @@ def test_stills_are_small_and_may_be_missing(of: Embeddings, tmp_path: Path) -> 
     (tmp_path / "walk.avi").unlink()
     assert {f.still for f in stills(work, of, "blurred")} == {""}
     assert {f.still for f in stills(NOWHERE, of, "blurred")} == {""}
+
+
+def test_a_video_is_read_once_for_all_stills_of_it(of: Embeddings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frame n of the video has the grey level 3 n, and the track of row n is shown at its frames from 5 n on."""
+    work, source = film(tmp_path, of), tmp_path / "walk.avi"
+    video = cv2.VideoWriter(str(source), cv2.VideoWriter.fourcc(*"FFV1"), 25, (320, 240))
+    for n in range(80):
+        video.write(np.full((240, 320, 3), 3 * n, np.uint8))
+    video.release()
+    one = store.read_all(work.pose2d(str(of.video[0])), "pose2d", Track2D)["000001"]
+    tracks = {f"/tracks/{number:06d}": one for number in range(1, 8)}
+    store.write(work.pose2d("long"), "pose2d", tracks, {"config": "{}", "made_from": "", "video_path": str(source)})
+    beside = replace(of, video=np.full(7, "long"), track=np.arange(1, 8))
+    walks = sequences(beside, frame=np.ravel(5 * np.arange(7)[:, None] + np.arange(20)))
+    read: list[Path] = []
+
+    def counted(path: Path, *options: Any) -> Any:
+        read.append(path)
+        return frames(path, *options)
+
+    monkeypatch.setattr("gaitreid.pipeline.evidence.frames", counted)
+    pairs = evidence(work, beside, matched(beside), walks, frames=Frames("plain", Bounds()))
+    shown = {f.item.track: picture(f).mean() for pair in pairs for f in pair.figures}
+    assert len(shown) > 3
+    assert {track: round(grey / 3) for track, grey in shown.items()} == {track: 5 * (track - 1) + 10 for track in shown}
+    assert read == [source]
 
 
 def test_stills_of_videos_within_the_bounds_in_force(of: Embeddings, tmp_path: Path) -> None:
