@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -27,6 +29,51 @@ def read_description(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+@dataclass(frozen=True)
+class Training:
+    """A training that is to begin or to go on.
+
+    Attributes:
+        weights: name of the file that is there once it is done.
+        state: the snapshot to go on from, empty to begin with.
+    """
+
+    folder: Path
+    weights: str
+    description: dict[str, Any]
+    state: dict[str, Any]
+
+    def begin(self) -> None:
+        """Make the folder that of this training: what was done of it stays, anything else goes."""
+        (self.folder / self.weights).unlink(missing_ok=True)
+        if not self.state:
+            (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        write_text(self.folder / DESCRIPTION, yaml_file.text(self.description))
+
+    def follow(self, epochs: Iterable[Epoch], total: int, console: Console, *, writes: bool = True) -> float:
+        """Run it to its end, with a checkpoint and a line in the log after every epoch; the last loss.
+
+        The folder is as it was until something is learnt: what cannot be trained, or not on this machine, spoils no other model.
+        """
+        keep_freed()
+        log = _read_log(self.folder, self.state["epoch"]) if self.state else []
+        passes = iter(epochs)
+        first = next(passes, None)  # none where all epochs are done
+        if writes:
+            self.begin()
+        with console.progress("train", total, "epochs") as progress:
+            for epoch, losses, snapshot in chain([first] if first else [], passes):
+                log.append(json.dumps({"epoch": epoch, **losses}))
+                if writes:
+                    # The log first: what goes on from a checkpoint takes as many lines as that has epochs; one too few stays so.
+                    write_text(self.folder / LOG, "\n".join(log) + "\n")
+                    _save(self.folder / CHECKPOINT, snapshot())
+                words = " ".join(f"{key} {value:.4g}" for key, value in losses.items())
+                console.detail(f"epoch {epoch}: {words}")
+                progress(epoch, words)
+        return float(json.loads(log[-1])["loss"])
+
+
 def start(
     folder: Path,
     weights: str,
@@ -35,21 +82,19 @@ def start(
     resume: bool,
     overwrite: bool,
     fits: Callable[[dict[str, Any]], None],
-    wait: Callable[[], None] = lambda: None,
-) -> dict[str, Any] | None:
-    """Make a folder ready for training: what was done of the same training stays, anything else goes.
+) -> Training | None:
+    """What there is to train, and to go on from; nothing is changed.
 
     Args:
         weights: name of the file that is there once the training is done.
         resume: go on from the last checkpoint even if the description differs.
         fits: raises ValueError or LookupError where a snapshot is not one of the model that is to be trained.
-        wait: is called when the folder has been looked at and before it is changed.
 
     Returns:
-        The snapshot to go on from, empty to begin with; None where the same training is done.
+        None where the same training is done.
 
     Raises:
-        UsageError: there is nothing to resume, or the checkpoint does not fit; the folder is as it was.
+        UsageError: there is nothing to resume, or the checkpoint does not fit.
     """
     description = {**description, "code_version": CODE["model"]}
     same = {"code_version": 1, **read_description(folder)} == description
@@ -60,37 +105,13 @@ def start(
     state = _load(folder / CHECKPOINT) if resume or (same and not overwrite) else {}
     if state:
         _check_fits(folder / CHECKPOINT, state, fits)
-    wait()
-    (folder / weights).unlink(missing_ok=True)
-    if not state:
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-    write_text(folder / DESCRIPTION, yaml_file.text(description))
-    return state
+    return Training(folder, weights, description, state)
 
 
 def check_epochs(state: dict[str, Any], setting: str, epochs: int) -> None:
     """Raises: UsageError: a snapshot has learnt longer than is asked for."""
     if state["epoch"] > epochs:
         raise UsageError(f"{setting}: {epochs} are asked for, and {state['epoch']} are done: ask for as many or more")
-
-
-def follow(
-    folder: Path, epochs: Iterable[Epoch], total: int, state: dict[str, Any], console: Console, *, writes: bool = True
-) -> float:
-    """Run a training to its end, with a checkpoint and a line in the log after every epoch; the last loss."""
-    keep_freed()
-    log = _read_log(folder, state["epoch"]) if state else []
-    with console.progress("train", total, "epochs") as progress:
-        for epoch, losses, snapshot in epochs:
-            log.append(json.dumps({"epoch": epoch, **losses}))
-            if writes:
-                # The log first: what goes on from a checkpoint takes as many lines as that has epochs, and one too few stays so.
-                write_text(folder / LOG, "\n".join(log) + "\n")
-                _save(folder / CHECKPOINT, snapshot())
-            words = " ".join(f"{key} {value:.4g}" for key, value in losses.items())
-            console.detail(f"epoch {epoch}: {words}")
-            progress(epoch, words)
-    return float(json.loads(log[-1])["loss"])
 
 
 def save_weights(path: Path, tensors: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gaitreid.pipeline.checkpoints import check_epochs, follow, save_weights, start
+from gaitreid.pipeline.checkpoints import Training, check_epochs, save_weights, start
 from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import replacing
@@ -58,14 +58,14 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         check_fit(lambda: Net(config.lifter.width), state["net"])
         check_epochs(state, "lifter.epochs", config.lifter.epochs)
 
-    state = start(folder, LIBRARY if library else WEIGHTS, description, resume=resume, overwrite=overwrite, fits=fits)
-    if state is None:
+    training = start(folder, LIBRARY if library else WEIGHTS, description, resume=resume, overwrite=overwrite, fits=fits)
+    if training is None:
         console.say(f"train: '{name}' is up to date")
         return folder
     if library:
-        _library(folder, motions, config.seed, console)
+        _library(training, motions, config.seed, console)
     else:
-        _network(folder, motions, config, state, console)
+        _network(training, motions, config, console)
     console.say(f"train: use it with --lifter {'matching' if library else 'tcn'}:{folder}")
     return folder
 
@@ -82,18 +82,19 @@ def chosen(motions: list[Motion], subjects: str | None) -> list[Motion]:
     return kept
 
 
-def _library(folder: Path, motions: list[Motion], seed: int, console: Console) -> None:
+def _library(training: Training, motions: list[Motion], seed: int, console: Console) -> None:
     from safetensors.numpy import save_file
 
     from gaitreid.pose.lifters.matching import WALKERS, made_up, poses
 
     found = poses(motions) if motions else made_up(seed)
-    with replacing(folder / LIBRARY) as temporary:
+    training.begin()
+    with replacing(training.folder / LIBRARY) as temporary:
         save_file({"poses": np.ascontiguousarray(found)}, temporary)
     console.say(f"train: a library of {len(found)} poses of {len({m.subject for m in motions}) or WALKERS} people")
 
 
-def _network(folder: Path, motions: list[Motion], config: Config, state: dict[str, Any], console: Console) -> None:
+def _network(training: Training, motions: list[Motion], config: Config, console: Console) -> None:
     import torch
 
     from gaitreid.pose.lifters.tcn import Net
@@ -103,6 +104,7 @@ def _network(folder: Path, motions: list[Motion], config: Config, state: dict[st
     net, where, began = Net(config.lifter.width), device(config.device), time.monotonic()
     people = len({motion.subject for motion in motions})
     console.say(f"train: a lifter from {len(motions)} walks of {people} people and rendered walkers, {where}")
-    follow(folder, epochs(net, motions, config.lifter, where, config.seed, state), config.lifter.epochs, state, console)
-    save_weights(folder / WEIGHTS, net.state_dict())
+    passes = epochs(net, motions, config.lifter, where, config.seed, training.state)
+    training.follow(passes, config.lifter.epochs, console)
+    save_weights(training.folder / WEIGHTS, net.state_dict())
     console.say(f"train: done in {time.monotonic() - began:.0f} s")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gaitreid.pipeline import store
-from gaitreid.pipeline.checkpoints import follow, read_description, save_weights, start
+from gaitreid.pipeline.checkpoints import read_description, save_weights, start
 from gaitreid.pipeline.config import Config, as_dict, build
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import digest, sha256
@@ -73,18 +73,19 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         check_fit(lambda: network(options, begin=False), state["net"])
         steps_done(state, options)
 
-    state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, fits=fits)
-    if state is None:
+    training = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, fits=fits)
+    if training is None:
         console.say(f"train: '{name}' is up to date")
         return folder
     torch.manual_seed(config.seed)
+    state = training.state
     net, where = network(options, begin=not state), device(config.device)
     seen = (keypoints[..., 2] > 0).mean()
     console.say(
         f"train: '{name}' on {len(masks)} silhouettes of {len(chosen)} videos, {seen:.0%} of their keypoints known, "
         f"{options.iterations} iterations, {where}"
     )
-    follow(folder, epochs(net, masks, keypoints, options, where, config.seed, state), rounds(options, state), state, console)
+    training.follow(epochs(net, masks, keypoints, options, where, config.seed, state), rounds(options, state), console)
     save_weights(folder / WEIGHTS, net.state_dict())
     console.say(f"train: done in {time.monotonic() - began:.0f} s; use it with --set pack.keypoints=silhouette")
     return folder

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gaitreid.pipeline import plugins, store
-from gaitreid.pipeline.checkpoints import DESCRIPTION, check_epochs, follow, read_description, save_weights, start
+from gaitreid.pipeline.checkpoints import DESCRIPTION, Training, check_epochs, read_description, save_weights, start
 from gaitreid.pipeline.config import Config, as_dict, build
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.work import Work
@@ -64,16 +64,13 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         check_fit(lambda: _build(description), state["encoder"])
         check_epochs(state, "train.epochs", config.train.epochs)
 
-    def ready() -> None:
-        wait_for_group()
-        _build(description)  # what cannot be made ends here, and spoils nothing
-
     with group(device(config.device)):
-        state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, fits=fits, wait=ready)
-        if state is None:
+        training = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, fits=fits)
+        wait_for_group()  # all have looked at the folder before it is changed
+        if training is None:
             console.say(f"train: '{name}' is up to date")
         else:
-            _run(folder, config, sequences, state, description, name, console)
+            _run(training, config, sequences, name, console)
     return folder
 
 
@@ -162,15 +159,7 @@ def device(name: str) -> Any:
     return result
 
 
-def _run(
-    folder: Path,
-    config: Config,
-    sequences: Sequences,
-    state: dict[str, Any],
-    description: dict[str, Any],
-    name: str,
-    console: Console,
-) -> None:
+def _run(training: Training, config: Config, sequences: Sequences, name: str, console: Console) -> None:
     import torch
 
     from gaitreid.reid.encode import encode
@@ -179,6 +168,7 @@ def _run(
     from gaitreid.reid.whiten import moments
 
     torch.manual_seed(config.seed)
+    description, state = training.description, training.state
     encoder = _build(description)
     where = device(config.device)
     chosen = _chosen_windows(sequences, config)
@@ -196,12 +186,12 @@ def _run(
         state,
         subject=_classes(sequences, description["subjects"])[chosen],
     )
-    loss = follow(folder, passes, config.train.epochs, state, console, writes=is_first())
+    loss = training.follow(passes, config.train.epochs, console, writes=is_first())
     if not is_first():
         return
     set_precision(encoder, torch.float32)
     vectors = encode(encoder, sequences.xyz, sequences.start[chosen], sequences.length, "mean", config.encode.batch, where)
-    _save_weights(folder, encoder, replace(moments(vectors), cohort=_cohort(sequences, chosen, vectors)))
+    _save_weights(training.folder, encoder, replace(moments(vectors), cohort=_cohort(sequences, chosen, vectors)))
     frames = int(chosen.sum()) * sequences.length * (config.train.epochs - int(state.get("epoch", 0)))
     console.item("train", name, "done", "", time.monotonic() - began, 0, frames)
     console.say(f"train: '{name}' done in {time.monotonic() - began:.0f} s, loss {loss:.4g}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gaitreid.pipeline import plugins, store, yaml_file
-from gaitreid.pipeline.checkpoints import follow, read_description, save_weights, start
+from gaitreid.pipeline.checkpoints import Training, read_description, save_weights, start
 from gaitreid.pipeline.config import Config, as_dict, build
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.files import digest, sha256
@@ -68,16 +68,13 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
         check_fit(lambda: _build(description), state["encoder"])
         steps_done(state, config.walks)
 
-    def ready() -> None:
-        wait_for_group()
-        _build(description)  # what cannot be made ends here, and spoils nothing
-
     with group(device(config.device)):
-        state = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, fits=fits, wait=ready)
-        if state is None:
+        training = start(folder, WEIGHTS, description, resume=resume, overwrite=overwrite, fits=fits)
+        wait_for_group()  # all have looked at the folder before it is changed
+        if training is None:
             console.say(f"train: '{name}' is up to date")
         else:
-            _run(folder, config, walks, rows, state, description, name, console)
+            _run(training, config, walks, rows, name, console)
     return folder
 
 
@@ -173,16 +170,7 @@ def load(folder: Path) -> Any:
     return encoder
 
 
-def _run(
-    folder: Path,
-    config: Config,
-    walks: Walks,
-    rows: IntArray,
-    state: dict[str, Any],
-    description: dict[str, Any],
-    name: str,
-    console: Console,
-) -> None:
+def _run(training: Training, config: Config, walks: Walks, rows: IntArray, name: str, console: Console) -> None:
     import torch
 
     from gaitreid.reid.train import is_first
@@ -190,6 +178,7 @@ def _run(
     from gaitreid.reid.walks import Packed
 
     torch.manual_seed(config.seed)
+    description, state = training.description, training.state
     encoder = _build(description)
     where = device(config.device)
     place = {subject: k for k, subject in enumerate(description["subjects"])}
@@ -201,9 +190,9 @@ def _run(
     console.say(f"train: '{name}' on {len(rows)} walks{whose}, {how}, {where}{done}")
     began = time.monotonic()
     passes = steps(encoder, Packed(walks, where), rows, subject, config.walks, where, config.seed, state)
-    loss = follow(folder, passes, rounds(config.walks, state), state, console, writes=is_first())
+    loss = training.follow(passes, rounds(config.walks, state), console, writes=is_first())
     if is_first():
-        save_weights(folder / WEIGHTS, encoder.state_dict())
+        save_weights(training.folder / WEIGHTS, encoder.state_dict())
         console.say(f"train: '{name}' done in {time.monotonic() - began:.0f} s, loss {loss:.4g}")
 
 

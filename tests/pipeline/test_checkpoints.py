@@ -1,5 +1,6 @@
 """What stands in a model's folder is left alone until it is known that the training can begin."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from gaitreid.pipeline.train import train
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import specs
 from gaitreid.pose.errors import UsageError
+from gaitreid.pose.rounds import Epoch
 from gaitreid.pose.skeleton import H36M17
 from gaitreid.reid.records import Sequences, Tracks
 
@@ -89,6 +91,45 @@ def test_a_checkpoint_that_does_not_fit_says_what_to_do(tmp_path: Path, error: E
     before = contents(tmp_path)
     with pytest.raises(UsageError, match=r"does not fit .*--overwrite, without --resume"):
         start(tmp_path, "weights", {"model": "one"}, resume=True, overwrite=False, fits=fits)
+    training = start(tmp_path, "weights", {"model": "one"}, resume=False, overwrite=False, fits=fits)
+    assert training is not None
+    assert training.state == {}  # from the beginning
     assert contents(tmp_path) == before
-    assert start(tmp_path, "weights", {"model": "one"}, resume=False, overwrite=False, fits=fits) == {}  # from the beginning
+    training.begin()
     assert not (tmp_path / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_the_folder_is_as_it_was_until_something_is_learnt(tmp_path: Path, writes: bool) -> None:
+    (tmp_path / "config.yaml").write_text("model: other")
+    (tmp_path / "weights").write_text("of the other")
+    before = contents(tmp_path)
+    training = start(tmp_path, "weights", {"model": "one"}, resume=False, overwrite=False, fits=lambda state: None)
+    assert training
+
+    def epochs(learns: int) -> Iterator[Epoch]:
+        for epoch in range(1, learns + 1):
+            assert (contents(tmp_path) == before) is (epoch == 1 or not writes)
+            yield epoch, {"loss": 1.0 / epoch}, lambda: {"optimiser": {}, "epoch": 1}
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        training.follow(epochs(0), 3, Console(-1), writes=writes)
+    assert contents(tmp_path) == before
+    with pytest.raises(MemoryError):
+        training.follow(epochs(2), 3, Console(-1), writes=writes)
+    assert {path.name for path in tmp_path.iterdir()} == (
+        {"config.yaml", "checkpoint.pt", "log.jsonl"} if writes else {"config.yaml", "weights"}
+    )
+
+
+def test_a_model_of_windows_that_cannot_be_trained_spoils_none(tmp_path: Path) -> None:
+    """No window is followed by the frames that are to be predicted."""
+    work = Work(tmp_path)
+    windows(work)
+    small = ["train.epochs=1", "device=cpu", "cage.hidden=4"]
+    train(work, load(overrides=small), "cage", Console(-1))
+    before = contents(tmp_path / "models/cage")
+    with pytest.raises(UsageError, match="prediction: after no window"):
+        train(work, load(overrides=[*small, "cage.pretext=prediction"]), "cage", Console(-1))
+    assert contents(tmp_path / "models/cage") == before

@@ -187,6 +187,14 @@ def test_some_people_and_walks_are_trained_on(work: Work) -> None:
         here("train", "--model", "gaitgl", *SMALL, "--subjects", "001")
 
 
+def test_what_cannot_be_learnt_from_spoils_no_model(work: Work) -> None:
+    here("train", "--model", "gei-lda")
+    before = {path: path.read_bytes() for path in work.model("gei-lda").iterdir()}
+    with pytest.raises(UsageError, match="it needs two of somebody"):
+        here("train", "--model", "gei-lda", "--set", "train.select='condition=nm,number=01'")
+    assert {path: path.read_bytes() for path in work.model("gei-lda").iterdir()} == before
+
+
 def test_a_model_of_another_folder_encodes_here(work: Work, tmp_path: Path) -> None:
     here("train", "--model", "gaitgl", "--name", "mine", *SMALL)
     (tmp_path / "other").mkdir()
