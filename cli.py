@@ -215,7 +215,7 @@ def train(
     given = {"train.model": model, "train.epochs": epochs, "lifter.epochs": epochs, "train.subjects": subjects}
     session = _session(common, {**given, "walks.iterations": iterations, "silhouette_rcnn.iterations": iterations})
     if dry_run:
-        session.plan("train", name=name, overwrite=overwrite)
+        session.plan("train", name=name, resume=resume, overwrite=overwrite)
     else:
         session.train(name, resume=resume, overwrite=overwrite)
 
@@ -278,6 +278,7 @@ def match(
 
     Without --probe and --gallery every track is ranked against the tracks of other recordings.
     """
+    from gaitreid.pipeline.config import named
     from gaitreid.pipeline.searches import PROTOCOLS
 
     known = ("plain", "cve", "cme", *PROTOCOLS)
@@ -286,21 +287,23 @@ def match(
     given = {"match.metric": metric, "match.exclude": exclude, "match.unit": unit, "match.top": top, "match.rerank": rerank}
     given |= {"encode.form": form}
     session = _session(common, given)
+    asked = [f"--{setting.split('.')[1]}" for setting, value in given.items() if value is not None]
+    which: dict[str, Any] = {
+        "probe": probe or "",
+        "gallery": gallery or "",
+        "name": name,
+        "encoder": encoder,
+        "protocol": protocol,
+        "training": training,
+        "as_published": as_published,
+        "frames": _frames(frames, faces),
+        "fused": fuse or [],
+        "asked": [*asked, *(f"--set {setting}" for setting in named(common.set_ or ()))],
+    }
     if dry_run:
-        session.plan("match", name=name, encoder=encoder)
-        return
-    session.match(
-        probe or "",
-        gallery or "",
-        name,
-        encoder=encoder,
-        protocol=protocol,
-        training=training,
-        as_published=as_published,
-        frames=_frames(frames, faces),
-        fused=fuse or [],
-        asked=[f"--{setting.split('.')[1]}" for setting, value in given.items() if value is not None],
-    )
+        session.plan("match", **which)
+    else:
+        session.match(**which)
 
 
 @command("Stages")
@@ -320,6 +323,8 @@ def recognise(
 
     With --protocol the encoder, too, is trained on what each fold learns from.
     """
+    if as_published and select not in (None, "oracle-test"):
+        raise typer.BadParameter("--as-published takes the epoch that is best on the test set", param_hint="--select")
     given = {"recognise.recogniser": recogniser, "recognise.manner": manner, "recognise.select": select}
     session = _session(common, given)
     session.recognise(
@@ -449,7 +454,7 @@ def run(
     session = _session(common, {"train.epochs": epochs}, scheduler)
     which: dict[str, Any] = {"pattern": pattern, "labels": labels, "retry_failed": retry_failed, "train": train, "name": name}
     if dry_run:
-        session.plan("run", videos, **which)
+        session.plan("run", videos, probe=probe or "", gallery=gallery or "", **which)
     else:
         _end(session.run(videos, probe or "", gallery or "", **which))
 

@@ -100,12 +100,18 @@ def start(
     same = {"code_version": 1, **read_description(folder)} == description
     if same and (folder / weights).exists() and not overwrite:
         return None
-    if resume and not (folder / CHECKPOINT).exists():
-        raise UsageError(f"--resume: there is no checkpoint in {folder}")
+    if resume:
+        check_resumable(folder)
     state = _load(folder / CHECKPOINT) if resume or (same and not overwrite) else {}
     if state:
         _check_fits(folder / CHECKPOINT, state, fits)
     return Training(folder, weights, description, state)
+
+
+def check_resumable(folder: Path) -> None:
+    """Raises: UsageError: there is nothing to resume."""
+    if not (folder / CHECKPOINT).exists():
+        raise UsageError(f"--resume: there is no checkpoint in {folder}")
 
 
 def check_epochs(state: dict[str, Any], setting: str, epochs: int) -> None:

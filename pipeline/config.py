@@ -6,7 +6,7 @@ A file may build on another by `_base_: other.yaml`; `--set a.b=c` overrides sin
 import difflib
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
@@ -177,6 +177,24 @@ def _parse(text: str) -> dict[str, Any]:
         return _nested(key, yaml_file.parse(value, f"--set {key}"))
     except FormatError as error:
         raise UsageError(str(error)) from error
+
+
+def named(overrides: Iterable[str]) -> list[str]:
+    """Names of the settings in `key=value` texts, with dots: of `match={top: 3}`, too, match.top.
+
+    Raises:
+        UsageError: one of them is no such text.
+    """
+    return [name for text in overrides for name in _names_in(_parse(text))]
+
+
+def _names_in(values: Mapping[str, Any], where: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        name = _dotted(where, key)
+        if isinstance(value, Mapping) and value:
+            yield from _names_in(value, name)
+        else:
+            yield name
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

@@ -102,10 +102,15 @@ def adopt(work: Work, source: Path, name: str) -> None:
     Raises:
         UsageError: there is no model in `source`.
     """
-    if not (source / WEIGHTS).exists():
-        raise UsageError(f"--encoder {source}: holds no {WEIGHTS}: name a folder models/NAME")
+    check_adopted(source)
     for file in (DESCRIPTION, LOG, WEIGHTS):  # the weights last: they make it a model
         target = work.model(name) / file
         if (source / file).exists() and not (target.exists() and sha256(target) == sha256(source / file)):
             with replacing(target) as temporary:
                 shutil.copyfile(source / file, temporary)
+
+
+def check_adopted(source: Path) -> None:
+    """Raises: UsageError: there is no model in this folder."""
+    if not (source / WEIGHTS).exists():
+        raise UsageError(f"--encoder {source}: holds no {WEIGHTS}: name a folder models/NAME")

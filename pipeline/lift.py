@@ -74,10 +74,9 @@ def lift(
     stems = work.stems("pose2d")
     index = Index(work)
     _remove_orphans(work, set(stems), index, console)
-    if not stems and work.stems("pose3d"):
-        return Summary()  # imported in 3D
     if not stems:
-        raise EmptyError(f"no tracks in {work.root}: run `gaitreid extract VIDEOS...` first")
+        check_tracked(work)
+        return Summary()
     weights = weights_of(config.lifter)
     todo = [stem for stem in stems if why_not_lifted(work, index, config, stem, weights)]
     summary, tracks = Summary(skipped=sorted(set(stems) - set(todo))), 0
@@ -99,6 +98,12 @@ def lift(
     if summary.done:
         console.say(f"lift: {len(summary.done)} of {len(stems)} videos, {tracks} tracks ({config.lifter}, {config.skeleton})")
     return summary
+
+
+def check_tracked(work: Work) -> None:
+    """Raises: EmptyError: there are no tracks, in 2D or imported in 3D."""
+    if not work.stems("pose2d") and not work.stems("pose3d"):
+        raise EmptyError(f"no tracks in {work.root}: run `gaitreid extract VIDEOS...` first")
 
 
 def why_not_lifted(work: Work, index: Index, config: LiftConfig, stem: str, weights: str) -> str:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from gaitreid.pipeline import disk, plugins, shipped, store
-from gaitreid.pipeline.checkpoints import read_description
+from gaitreid.pipeline.checkpoints import check_resumable, read_description
 from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console, few
+from gaitreid.pipeline.encode import check_adopted
 from gaitreid.pipeline.extract import by_stem, in_shard
 from gaitreid.pipeline.labels import Labeller
+from gaitreid.pipeline.lift import check_tracked
 from gaitreid.pipeline.lifters import LIFTERS
 from gaitreid.pipeline.rates import MODEL, Rates
 from gaitreid.pipeline.silhouette_rcnn import MODEL as SILHOUETTES
@@ -32,6 +34,7 @@ STAGES = {
     "run": ("extract", "lift", "split", "train", "encode", "match"),
 }
 PARALLEL = ("extract", "lift")
+OWN = ("cme", "cve")  # protocols that train models of their own
 OVERLAP = 2  # windows that a frame is in
 
 
@@ -41,7 +44,9 @@ class Asked:
 
     Attributes:
         train: whether it trains where there is a model.
+        resume: whether a training goes on from its checkpoint.
         encoder: folder of a model of another work folder.
+        fused: other models, as of `Session.match`.
     """
 
     command: str
@@ -52,8 +57,11 @@ class Asked:
     overwrite: bool = False
     retry_failed: bool = False
     train: bool = False
+    resume: bool = False
     name: str | None = None
     encoder: Path | None = None
+    protocol: str = "plain"
+    fused: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -84,14 +92,24 @@ def plan(work: Work, config: Config, asked: Asked) -> list[Step]:
 
     Raises:
         UsageError: a path does not exist, the labels are of none of the videos, or there is no such estimator, lifter or model;
-            or the model takes whole walks, or no windows to train, of which nothing is foreseen.
-        EmptyError: there is no video in these folders.
+            or there is no checkpoint to resume; or the model takes whole walks, or no windows to train, or the protocol trains
+            models of its own, or several are fused, of which nothing is foreseen.
+        EmptyError: there is no video in these folders, or nothing was ever extracted or imported here.
     """
+    if asked.encoder:
+        check_adopted(asked.encoder)
     if is_of_walks(work, asked.name, config.train.model, asked.encoder):
         raise UsageError("--dry-run: models of whole walks are not foreseen: `gaitreid status` says what is there")
     if asked.command == "train" and config.train.model in (*LIFTERS, SILHOUETTES):
         raise UsageError(f"--dry-run: to train '{config.train.model}' takes no windows, and is not foreseen")
+    if asked.protocol in OWN or asked.fused:
+        what = f"what --protocol {asked.protocol} trains" if asked.protocol in OWN else "what is fused in (--fuse)"
+        raise UsageError(f"--dry-run: {what} is not foreseen: leave that option away to see what comes before")
+    if asked.resume:
+        check_resumable(work.model(asked.name or config.train.model))
     stages = STAGES[asked.command]
+    if "extract" not in stages and (asked.command == "lift" or not work.sequences.exists()):
+        check_tracked(work)
     _check_plugins(config, stages)
     every = by_stem(work, asked.videos) if asked.videos else {}
     named = {stem: video for stem, video in every.items() if not asked.shard or in_shard(stem, asked.shard)}

@@ -218,12 +218,15 @@ TAKERS: dict[str, tuple[str, ...]] = {
     "--fuse": _ALL,
     "--frames": (*_ALL, "cme"),
 }
+# Settings that are named on the command line are taken at their word as well; those of a file are for many commands.
+TAKERS |= {f"--set match.{name}": TAKERS[f"--{name}"] for name in ("metric", "exclude", "unit", "top", "rerank")}
+TAKERS |= {f"--set {name}": _ALL for name in ("encode.form", "encode.whiten")}
 
 
 def check_options(protocol: str, options: Iterable[str]) -> None:
-    """Raises: UsageError: the protocol has no use for one of these options of `match`."""
+    """Raises: UsageError: the protocol has no use for one of these options of `match`, or settings (`--set match.metric`)."""
     for option in options:
-        takers = TAKERS[option]
+        takers = TAKERS.get(option, (protocol,))
         if protocol not in takers:
             names = " and ".join(filter(None, (", ".join(takers[:-1]), takers[-1])))
             raise UsageError(f"{option} is for --protocol {names}, {protocol} has no use for it: leave it away")

@@ -334,35 +334,36 @@ class Session:
             as_published: of cme and cve: as the released code does it.
             frames: whether the report has stills of the videos, and whether heads in them are blurred.
             fused: other models whose distances are fused in.
-            asked: options that were given for settings of `match` and `encode`, be it the default ones, such as `--metric`.
+            asked: options that were given for settings of `match` and `encode`, be it the default ones, such as `--metric` or
+                `--set match.metric`.
 
         Raises:
-            UsageError: the protocol has no use for one of these.
+            UsageError: as of `check_match`.
         """
         from gaitreid.pipeline.match import by_protocol, cme, match
-        from gaitreid.pipeline.searches import PROTOCOLS, TRAINING, check_options
+        from gaitreid.pipeline.searches import PROTOCOLS, TRAINING
         from gaitreid.pipeline.shipped import BESIDE, METRIC, NAME
         from gaitreid.reid.config import MatchConfig
 
-        given = {
-            "--probe": probe,
-            "--gallery": gallery,
-            "--encoder": encoder,
-            "--training": training is not None,
-            "--as-published": as_published,
-            "--fuse": fused,
-            "--frames": frames,
-        }
-        check_options(protocol, [*(option for option, value in given.items() if value), *asked])
-        if protocol in {"cme", "cve"} and self._of_walks(name, encoder):
-            raise UsageError(f"--protocol {protocol} takes windows, and this model takes whole walks: take lt or cross-view")
+        self.check_match(
+            probe,
+            gallery,
+            name,
+            encoder=encoder,
+            protocol=protocol,
+            training=training,
+            as_published=as_published,
+            frames=frames,
+            fused=fused,
+            asked=asked,
+        )
         if protocol == "cme":
             return cme(self, name, probe, gallery, as_published=as_published, frames=self._frames(frames))
         if protocol == "cve":
             return self.recognise(name, protocol="cve", as_published=as_published)
         embeddings, config = self.encode(name, encoder), self.config.match
         if not fused and name is None and config.unit == "track" and self._has_silhouettes(embeddings):
-            chosen = "--metric" in asked or config.metric != MatchConfig().metric
+            chosen = bool({"--metric", "--set match.metric"} & set(asked)) or config.metric != MatchConfig().metric
             fused, config = BESIDE, config if chosen else replace(config, metric=METRIC)
             self.console.say(f"match: silhouettes count, too ({', '.join(BESIDE)}); --name {NAME} goes by skeletons alone")
         if fused:
@@ -382,6 +383,44 @@ class Session:
                 frames=stills,
             )
         return match(self.work, config, embeddings, probe, gallery, self.console, seed=self.config.seed, frames=stills)
+
+    def check_match(
+        self,
+        probe: str = "",
+        gallery: str = "",
+        name: str | None = None,
+        *,
+        encoder: Path | None = None,
+        protocol: str = "plain",
+        training: int | None = None,
+        as_published: bool = False,
+        frames: "Manner | None" = None,
+        fused: Sequence[str] = (),
+        asked: Collection[str] = (),
+    ) -> None:
+        """What can be said of the options of `match` before anything is done; arguments as there.
+
+        Raises:
+            UsageError: the protocol has no use for one of them, or for a model of whole walks; or there is no such selector.
+        """
+        from gaitreid.pipeline.searches import check_options
+        from gaitreid.reid import select
+
+        given = {
+            "--probe": probe,
+            "--gallery": gallery,
+            "--encoder": encoder,
+            "--training": training is not None,
+            "--as-published": as_published,
+            "--fuse": fused,
+            "--frames": frames,
+        }
+        check_options(protocol, [*(option for option, value in given.items() if value), *asked])
+        if protocol in {"plain", "cme"}:  # others name their searches, or files
+            select.check(probe)
+            select.check(gallery)
+        if protocol in {"cme", "cve"} and self._of_walks(name, encoder):
+            raise UsageError(f"--protocol {protocol} takes windows, and this model takes whole walks: take lt or cross-view")
 
     @_writes
     def report(
@@ -553,6 +592,7 @@ class Session:
         Args:
             train: whether an encoder is trained even where there is one.
         """
+        self.check_match(probe, gallery)
         running = self._running(train, name)
         summary = running.extract(videos, pattern=pattern, labels=labels, retry_failed=retry_failed)
         if train:
@@ -580,10 +620,15 @@ class Session:
         """What a command would do; nothing is written.
 
         Args:
-            options: those of the command, as of `gaitreid.pipeline.plan.Asked`.
+            options: those of the command, as of `gaitreid.pipeline.plan.Asked`, and of `match` and `run` those of `check_match`.
         """
         from gaitreid.pipeline.plan import Asked, plan, show
 
+        if command == "match":
+            self.check_match(**options)
+            options = {key: options[key] for key in ("name", "encoder", "protocol", "fused")}
+        elif command == "run":
+            self.check_match(options.pop("probe"), options.pop("gallery"))
         session = self._running(options["train"], options["name"]) if command == "run" else self
         steps = plan(self.work, session.config, Asked(command, videos, **options))
         show(steps, self.console, folder=self.work.root, jobs=self.jobs)

@@ -45,14 +45,26 @@ def any_of(key: str, values: Iterable[str]) -> str:
     return f"{key}={'|'.join(map(_quoted, values))}"
 
 
-def _having(tracks: Tracks, part: str, selector: str) -> BoolArray:
-    """Which tracks have one of the values of one part, `key=a|b` or `a|b`."""
+def check(selector: str) -> None:
+    """Raises: UsageError: a key is unknown; whether its values are there only the tracks tell."""
+    for part in _cut(selector, ","):
+        _parted(part, selector)
+
+
+def _parted(part: str, selector: str) -> tuple[str, str]:
+    """The key and the values of one part, `key=a|b` or `a|b`."""
     key, equals, values = part.partition("=")
     key, values = (key.strip(), values) if equals and not key.endswith("\\") else ("condition", part)
     if key not in KEYS:
         near = difflib.get_close_matches(key, KEYS, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(KEYS)}"
         raise UsageError(f"selector '{selector}': unknown key '{key}': {hint}")
+    return key, values
+
+
+def _having(tracks: Tracks, part: str, selector: str) -> BoolArray:
+    """Which tracks have one of the values of one part."""
+    key, values = _parted(part, selector)
     column: TextArray = getattr(tracks, key).astype(np.str_)
     present, place = np.unique(column, return_inverse=True)
     forms = [_canonical(value) for value in present]

@@ -82,8 +82,10 @@ def test_match_brings_everything_before_it_up_to_date(project: Path) -> None:
     assert (metrics["probes"], metrics["gallery_items"]) == (2, 2)
     assert (metrics["model"], metrics["metric"]) == ("shipped+gei-parts", "alike")  # there are silhouettes, too
     assert "silhouettes count, too" in result.stdout
-    gaitreid("match", "--probe", "nm", "--gallery", "cl", "--metric", "cosine", cwd=project)  # also where that is the default
-    assert json.loads((project / "work/matches/nm-cl/metrics.json").read_text())["metric"] == "cosine"
+    for asked in (["--metric", "cosine"], ["--set", "match.metric=cosine"]):  # also where that is the default
+        gaitreid("match", "--probe", "nm", "--gallery", "cl", *asked, cwd=project)
+        assert json.loads((folder / "metrics.json").read_text())["metric"] == "cosine"
+        (folder / "metrics.json").unlink()
     with (folder / "ranking.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4

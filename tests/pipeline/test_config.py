@@ -6,7 +6,7 @@ import yaml
 
 from gaitreid.cli import Common, _session
 from gaitreid.pipeline import yaml_file
-from gaitreid.pipeline.config import Config, as_dict, load, shipped
+from gaitreid.pipeline.config import Config, as_dict, load, named, shipped
 from gaitreid.pose.errors import UsageError
 from gaitreid.reid.windows import SplitConfig
 
@@ -116,3 +116,12 @@ def test_presets_of_the_paper_and_of_its_code(model: str) -> None:
     assert official.recognise.select == "oracle-test"
     assert paper.train.epochs == official.train.epochs == 400
     assert official.train.drop_last
+
+
+def test_settings_are_named_with_dots() -> None:
+    assert named(["match.top=3", "match={exclude: overlap, unit: window}", "seed=1"]) == [
+        "match.top",
+        "match.exclude",
+        "match.unit",
+        "seed",
+    ]

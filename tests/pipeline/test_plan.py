@@ -1,6 +1,7 @@
 """What --dry-run foresees, and that it writes nothing; failures that are tried again only when asked."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from gaitreid.pipeline.config import Config, build
 from gaitreid.pipeline.plan import Asked, duration, plan
 from gaitreid.pipeline.rates import SECONDS, Rates
 from gaitreid.pipeline.work import Work
-from gaitreid.pose.errors import UsageError
+from gaitreid.pose.errors import EmptyError, UsageError
 
 WALKS = ("001-nm-01-090", "001-cl-01-090")
 
@@ -166,6 +167,45 @@ def test_what_does_not_exist_is_not_planned(
     videos = [project / "videos"] if command == "extract" else []
     with pytest.raises(UsageError, match=message):
         plan(Work(project / "work"), build(Config, setting, ""), Asked(command, videos))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("match --protocol lt --exclude overlap", "--exclude is for --protocol plain, lt has no use for it"),
+        ("match --protocol lt --set match.exclude=overlap", "--set match.exclude is for --protocol plain, lt has no use"),
+        ("match --protocol cme --set encode.whiten=0.1", "--set encode.whiten is for .* cme has no use for it"),
+        ("match --training 24", "--training is for --protocol lt and cross-view"),
+        ("match --probe colour=red", "unknown key 'colour'"),
+        ("run VIDEOS --gallery colour=red", "unknown key 'colour'"),
+        ("match --encoder nowhere", "--encoder nowhere: holds no encoder.safetensors"),
+        ("train --resume", "--resume: there is no checkpoint in .*models/cage"),
+    ],
+)
+def test_what_the_command_refuses_a_dry_run_refuses(project: Path, words: str, message: str) -> None:
+    before = files(project)
+    command = [project / "videos" if word == "VIDEOS" else word for word in words.split()]
+    for dry in (["--dry-run"], []):
+        refused = here(*command, "--work", project / "work", *dry).exception
+        assert isinstance(refused, UsageError)
+        assert re.search(message, str(refused))
+        if dry or command[0] == "run":  # nothing is extracted before
+            assert files(project).keys() - before.keys() <= {project / "work/.lock"}
+
+
+@pytest.mark.parametrize(("options", "what"), [(["--protocol", "cme"], "--protocol cme trains"), (["--fuse", "gei"], "fused in")])
+def test_what_trains_models_beside_is_not_foreseen(project: Path, options: list[str], what: str) -> None:
+    refused = here("match", *options, "--work", project / "work", "--dry-run").exception
+    assert isinstance(refused, UsageError)
+    assert re.search(f"{what}.* is not foreseen", str(refused))
+
+
+@pytest.mark.parametrize("command", ["lift", "split", "train", "encode", "match"])
+def test_where_nothing_is_there_is_nothing_to_foresee(tmp_path: Path, command: str) -> None:
+    for dry in (["--dry-run"], []):
+        refused = here(command, "--work", tmp_path / "work", *dry).exception
+        assert isinstance(refused, EmptyError)
+        assert "run `gaitreid extract VIDEOS...` first" in str(refused)
 
 
 def test_plug_ins_with_arguments_are_planned(project: Path) -> None:
