@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from gaitreid.pipeline import store
+from gaitreid.pipeline.index import Index
 from gaitreid.pipeline.report import Item, item
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray, TextArray
@@ -277,12 +278,13 @@ def _stills(work: Work, wanted: Frames, places: Sequence[_Place]) -> dict[_Place
     for video, number, index in places:
         by_video[video][index].add(number)
     stills: dict[_Place, str] = {}
+    remembered = Index(work)
     for video, by_frame in by_video.items():
         path = work.pose2d(video)
         if not path.exists():
             continue
         tracks = store.read_all(path, "pose2d", Track2D)
-        source = Path(str(store.attributes(path, "pose2d").get("video_path", "")))
+        source = remembered.place(store.attributes(path, "pose2d"))
         for picture in _pictures(source, by_frame.keys(), wanted.bounds):
             for number in by_frame[picture.index]:
                 stills[video, number, picture.index] = _still(picture, tracks, number, wanted.manner)

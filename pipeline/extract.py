@@ -17,7 +17,7 @@ from typing import TypeVar
 from gaitreid.pipeline import plugins, store
 from gaitreid.pipeline.console import Console, few
 from gaitreid.pipeline.disk import DiskConfig, watch
-from gaitreid.pipeline.index import Index
+from gaitreid.pipeline.index import Index, stamp_of
 from gaitreid.pipeline.jobs import Failure, Lost, Summary, beat, each
 from gaitreid.pipeline.labels import FIELDS, Labeller, Labels
 from gaitreid.pipeline.limits import LimitsConfig
@@ -135,8 +135,9 @@ def extract(
     if not tasks:
         return Summary()
     summary, tracks, width = Summary(), 0, max(map(len, mine))
+    index = Index(tasks[0].work)
     with console.progress("extract", len(tasks), "videos") as progress:
-        done = partial(known, index=Index(tasks[0].work))
+        done = partial(known, index=index)
         every = each(extract_one, tasks, jobs, known=done, lost=lost, limits=limits, scheduler=scheduler)
         for count, outcome in enumerate(every, 1):
             tracks += outcome.tracks
@@ -151,6 +152,8 @@ def extract(
             watch(work.root, room)
             if outcome.reason and fail_fast:
                 break
+    if not shard:  # others write there at the same time
+        index.refresh(work)
     console.say(_closing(summary, tracks))
     if not tracks:
         raise EmptyError(f"no track came out of {len(tasks)} videos: the lines above say why")
@@ -276,7 +279,11 @@ def known(job: Job, index: Index | None = None) -> Outcome | None:
         if job.overwrite or not _facts(job.work.pose2d(job.stem), "pose2d", look):
             return None
         check(job.video, job.limits)
-        return _kept(job, hashed(job.video), look)
+        before, digest = stamp_of(job.video), hashed(job.video)
+        kept = _kept(job, digest, look)
+        if kept and index and before:
+            index.seen(job.video.resolve(), before, digest)
+        return kept
     except ItemError:
         return None  # whoever does the work says so
 

@@ -2,7 +2,7 @@
 
 `.index.json` in the work folder holds, for every file that was looked at, its SHA-256 and root attributes, and for every video
 the SHA-256 that its tracks were made from. An entry holds as long as the file has the same size and time of change. The file
-only saves time: it may be deleted at any time.
+saves time, and knows where videos are that were moved: it may be deleted at any time.
 """
 
 import json
@@ -52,7 +52,7 @@ class Index:
         Raises:
             FormatError: it is not there, damaged, or of another schema.
         """
-        now, name = _stamp(path), path.relative_to(self.root).as_posix()
+        now, name = stamp_of(path), path.relative_to(self.root).as_posix()
         if now is None:
             raise FormatError(f"{path}: no such file")
         then, known = self._files.get(name, (None, None))
@@ -74,22 +74,40 @@ class Index:
         Returns:
             Empty where the video is not there, or cannot be read.
         """
-        now, name = _stamp(video), str(video)
+        now, name = stamp_of(video), str(video)
         if now is None:
             return ""
         then, found = self._videos.get(name, (None, ""))
         if then == now and not verify:
             return found
-        written = _stamp(made)
+        written = stamp_of(made)
         same = then is None and name == facts.get("video_path") and written is not None and now[1] + SETTLED < written[1]
         try:
             found = str(facts.get("made_from", "")) if same and not verify else sha256(video)
         except OSError:
             return ""
-        if now[1] + SETTLED < time.time_ns():
-            self._videos[name] = (now, found)
-            self._changed = True
+        self.seen(video, now, found)
         return found
+
+    def seen(self, video: Path, stamp: Stamp, digest: str) -> None:
+        """Remember the SHA-256 of a video, and how it looked before it was hashed."""
+        if self._videos.get(str(video)) != (stamp, digest) and stamp[1] + SETTLED < time.time_ns():
+            self._videos[str(video)] = (stamp, digest)
+            self._changed = True
+
+    def place(self, facts: Mapping[str, store.Attribute]) -> Path:
+        """Where a video is: where it was when tracks were made from it, or if it is there no longer, where it was seen since.
+
+        Args:
+            facts: root attributes of what was made from it.
+        """
+        there, made_from = Path(str(facts.get("video_path", ""))), facts.get("made_from")
+        if not made_from or there.is_file():
+            return there
+        moved = (
+            Path(name) for name, (then, found) in self._videos.items() if found == made_from and stamp_of(Path(name)) == then
+        )
+        return next(moved, there)
 
     def refresh(self, work: Work) -> None:
         """Look at all files of the stages that have one a video, and write what was learnt; damaged ones are left out."""
@@ -113,7 +131,12 @@ class Index:
             facts = {key: value for key, value in known.facts.items() if key != "config"}
             rows[name] = [*stamp, known.sha256, configs[str(known.facts.get("config"))], facts]
         named = {known.facts.get("video_path") for _, known in files.values()}
-        videos = {name: [*stamp, found] for name, (stamp, found) in self._videos.items() if name in named}
+        moved = {known.facts.get("made_from") for _, known in files.values()}
+        videos = {
+            name: [*stamp, found]
+            for name, (stamp, found) in self._videos.items()
+            if name in named or (found in moved and stamp_of(Path(name)) == stamp)
+        }
         text = json.dumps({"format": FORMAT, "configs": list(configs), "files": rows, "videos": videos})
         write_text(self.root / NAME, text).chmod(0o600)
         self._changed = False
@@ -131,7 +154,7 @@ class Index:
             self._files, self._videos = {}, {}  # not there, or not whole: everything is looked at
 
 
-def _stamp(path: Path) -> Stamp | None:
+def stamp_of(path: Path) -> Stamp | None:
     """Size and time of change; None where there is no file (a pipe is none)."""
     try:
         facts = path.stat()

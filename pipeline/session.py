@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.index import Index
 from gaitreid.pipeline.jobs import Summary
 from gaitreid.pipeline.lock import writing
 from gaitreid.pipeline.work import Work
@@ -70,7 +69,7 @@ class Session:
         from gaitreid.pipeline.plan import check_room
 
         check_room(self.work, self.config, videos, self.console)
-        summary = extract(
+        return extract(
             self.work,
             self.config.extract,
             videos,
@@ -86,9 +85,6 @@ class Session:
             retry_failed=retry_failed,
             room=self.config.disk,
         )
-        if not shard:
-            Index(self.work).refresh(self.work)
-        return summary
 
     @_writes
     def lift(self) -> Summary:

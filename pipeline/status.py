@@ -205,7 +205,7 @@ def _tracked(look: Look) -> Iterator[Item]:
             yield _item("pose2d", stem, failed, "failed")
             continue
         made_from = str(facts.get("made_from", ""))
-        video = look.videos[stem].resolve() if look.videos is not None else Path(str(facts.get("video_path")))
+        video = look.videos[stem].resolve() if look.videos is not None else look.index.place(facts)
         # A video that could not even be hashed is known by its name.
         source = look.index.of_video(video, path, facts, verify=look.verify) if made_from else made_from
         why = why_stale(facts, "pose2d", wanted, source or made_from)

@@ -1,4 +1,5 @@
 import base64
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,8 @@ from galleries import casia, embeddings, euclidean, rows
 
 from gaitreid.pipeline import store
 from gaitreid.pipeline.evidence import FRAMES, KIND, STILL, UNIT, Figure, Frames, Pair, evidence
+from gaitreid.pipeline.files import sha256
+from gaitreid.pipeline.index import Index, stamp_of
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import FloatArray
 from gaitreid.pose.records import Track2D
@@ -307,6 +310,22 @@ def test_a_video_is_read_once_for_all_stills_of_it(of: Embeddings, tmp_path: Pat
     assert len(shown) > 3
     assert {track: round(grey / 3) for track, grey in shown.items()} == {track: 5 * (track - 1) + 10 for track in shown}
     assert read == [source]
+
+
+def test_stills_of_videos_that_were_moved(of: Embeddings, tmp_path: Path) -> None:
+    work, source = film(tmp_path, of), tmp_path / "walk.avi"
+    for name in of.video.tolist():
+        store.relabel(work.pose2d(name), "pose2d", {"made_from": sha256(source)})
+    before = [f.still for f in stills(work, of, "plain")]
+    (tmp_path / "new").mkdir()
+    moved = source.rename(tmp_path / "new/walk.avi")
+    assert {f.still for f in stills(work, of, "plain")} == {""}
+    os.utime(moved, (1e9, 1e9))
+    index = Index(work)
+    index.refresh(work)
+    index.seen(moved, stamp_of(moved) or (0, 0), sha256(moved))
+    index.save()
+    assert [f.still for f in stills(work, of, "plain")] == before
 
 
 def test_stills_of_videos_within_the_bounds_in_force(of: Embeddings, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from gaitreid.pipeline.files import sha256
 from gaitreid.pipeline.index import NAME, Index
 from gaitreid.pipeline.session import Session
 from gaitreid.pipeline.split import split
+from gaitreid.pipeline.status import survey
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import FormatError
 from gaitreid.reid.windows import SplitConfig
@@ -141,3 +142,24 @@ def test_splitting_remembers_what_came_in_as_3d(work: Work, monkeypatch: pytest.
     known = Index(work).known(work.pose3d("a"), "pose3d")
     assert found == []
     assert known.sha256 == sha256(work.pose3d("a"))
+
+
+def test_where_a_video_is_that_was_moved(work: Work, tmp_path: Path) -> None:
+    facts = Index(work).known(work.pose2d("a"), "pose2d").facts
+    old, new = tmp_path / "videos/a.avi", tmp_path / "elsewhere/a.avi"
+    assert Index(work).place(facts) == old
+    before = work.pose2d("a").read_bytes()
+    old.parent.rename(new.parent)
+    assert Index(work).place(facts) == old
+    assert [item.reason for item in survey(work, Config()).of("pose2d")] == ["no-video", "no-video"]
+    session = Session(work, Config(), Console(-1))
+    assert session.extract([new.parent]).skipped == ["a", "b"]
+    assert Index(work).place(facts) == new
+    assert [item.reason for item in survey(work, Config()).of("pose2d")] == ["", ""]
+    assert work.pose2d("a").read_bytes() == before  # nothing is lifted again, either
+    video(new.parent, "a", "another")
+    assert Index(work).place(facts) == old
+    video(new.parent, "a")
+    new.unlink()
+    session.extract([video(new.parent, "b", at=LONG_AGO + 9)])  # what is nowhere is forgotten
+    assert str(new) not in (work.root / NAME).read_text()
