@@ -67,6 +67,7 @@ class Recogniser:
         split: how tracks are cut: as those were that it was trained on.
         cohort: vectors of people that it was trained on, one each (C, D); none where the model has none, or form is sc.
         parts, context: as of `Embeddings`.
+        pose, lifter: what poses and lifts, as of `Gallery`.
         beside: what joins a vector with images of the same walk; none where skeletons count alone.
     """
 
@@ -74,6 +75,7 @@ class Recogniser:
         self.name, self.config = name, config
         self.encoder, self.moments, description = load(folder)
         self.weights = sha256(folder / WEIGHTS)
+        self.pose, self.lifter = _without_folders(config.extract.pose), _without_folders(config.lift.lifter)
         self.skeleton = skeleton_of(description)
         facts = {key: description[key] for key in ("length", "normalize")}
         self.split: SplitConfig = replace(config.split, **facts, fps=description["fps"] or None)
@@ -132,6 +134,12 @@ class Recogniser:
 
     def _whitened(self, vectors: FloatArray) -> FloatArray:
         return whiten(vectors, self.moments, self.power) if self.power else vectors
+
+
+def _without_folders(name: str) -> str:
+    """An estimator or a lifter with its argument, such as `mmpose:FILE,FILE`: files may lie elsewhere on another machine."""
+    base, colon, argument = name.partition(":")
+    return base + colon + ",".join(Path(part).name for part in argument.split(","))
 
 
 def clips(

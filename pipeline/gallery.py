@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -152,6 +152,8 @@ def add(path: Path, name: str, clips: Sequence[Clip], recogniser: Recogniser, co
         whiten=recogniser.power,
         parts=recogniser.parts,
         context=recogniser.context,
+        pose=recogniser.pose,
+        lifter=recogniser.lifter,
     )
 
     def change(old: Book | None) -> Book:
@@ -247,6 +249,15 @@ def check_encoder(gallery: Gallery, recogniser: Recogniser, path: Path) -> None:
             f"{path} was made with encode.form={gallery.form} and encode.whiten={gallery.whiten:g}: set the same, "
             "or begin another gallery"
         )
+    for setting, theirs, ours in _unlike(gallery, recogniser):
+        raise UsageError(f"{path} was made with {setting}={theirs}, this is {ours}: set the same, or begin another gallery")
+
+
+def _unlike(gallery: Gallery, other: Gallery | Recogniser) -> Iterator[tuple[str, str, str]]:
+    """Settings by which people were found and lifted in different ways, as far as both are known; each with both values."""
+    for setting, one, two in (("extract.pose", gallery.pose, other.pose), ("lift.lifter", gallery.lifter, other.lifter)):
+        if one and two and one != two:
+            yield setting, one, two
 
 
 def _check_same(ours: Gallery, theirs: Gallery, path: Path, other: Path) -> None:
@@ -255,6 +266,8 @@ def _check_same(ours: Gallery, theirs: Gallery, path: Path, other: Path) -> None
             f"{other} holds vectors of the encoder '{theirs.encoder}' (SHA-256 {theirs.weights[:16]}), "
             f"{path} of '{ours.encoder}' ({ours.weights[:16]}), or made by other settings: they cannot be compared"
         )
+    for setting, one, two in _unlike(ours, theirs):
+        raise UsageError(f"{other} was made with {setting}={two}, {path} with {one}: they cannot be compared")
 
 
 def _check_owners(gallery: Gallery, videos: Iterable[tuple[str, str, str]]) -> None:

@@ -27,7 +27,7 @@ SCHEMAS: dict[str, Schema] = {
     "sequences": Schema("1.0", {"/sequences": Sequences}),
     "walks": Schema("1.0", {"/walks": Walks}),
     "embeddings": Schema("1.0", {"/embeddings": Embeddings}),
-    "gallery": Schema("1.0", {"/gallery": Gallery, "/cohort": Cohort}),
+    "gallery": Schema("1.1", {"/gallery": Gallery, "/cohort": Cohort}),
     "ranking": Schema("1.0", {"/ranking": Ranking}),
     "truth": Schema("1.0", {"/tracks/*": Track2D, "/tracks3d/*": Track3D}),
 }

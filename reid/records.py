@@ -143,6 +143,7 @@ class Gallery(Record):
         windows: of how many windows a vector is the mean.
         vector: of the track.
         encoder, weights, form, whiten, parts, context: as of `Embeddings`: only vectors made alike can be compared.
+        pose, lifter: the settings `extract.pose` and `lift.lifter`, of files without their folders; empty where not known.
     """
 
     name: TextArray = array("K", dtype="text")
@@ -157,3 +158,5 @@ class Gallery(Record):
     whiten: float
     parts: int = 1
     context: int = 0
+    pose: str = ""
+    lifter: str = ""

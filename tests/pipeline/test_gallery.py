@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,6 +35,7 @@ class _Made:
     """Stands for a `Recogniser`: an encoder of these tests."""
 
     name, weights, form, power, metric, parts, context = "made-up", "ab" * 32, "mean", 0.7, "cosine", 1, 0
+    pose, lifter = "mediapipe", "auto"
 
     def __init__(self, cohort: int = 0, **changes: Any) -> None:
         self.cohort: FloatArray = np.random.default_rng(9).normal(size=(cohort, DIMS)).astype(np.float32)
@@ -92,6 +94,33 @@ def test_add_list_remove_rename_merge(tmp_path: Path) -> None:
     assert [p.name for p in galleries.read(path).people] == ["Ann"]
     galleries.remove(path, "Ann")
     assert galleries.read(path).people == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"pose": "keypointrcnn"}, "extract.pose=mediapipe, this is keypointrcnn"),
+        ({"lifter": "tcn:mine"}, "lift.lifter=auto, this is tcn:mine"),
+    ],
+)
+def test_poses_made_otherwise_are_refused(tmp_path: Path, change: dict[str, str], words: str) -> None:
+    path, other = tmp_path / "gallery.h5", tmp_path / "other.h5"
+    before = enrolled(path, 3)
+    assert (before.gallery.pose, before.gallery.lifter) == ("mediapipe", "auto")
+    with pytest.raises(UsageError, match=f"was made with {words}: set the same, or begin another gallery"):
+        galleries.add(path, "p0", [clip("new", seen(0))], Made(**change), Console(-1))
+    with pytest.raises(UsageError, match=words):
+        Naming(before, path, Made(**change), 0.05, 5)
+    galleries.add(other, "q", [clip("new", seen(0))], Made(**change), Console(-1))
+    with pytest.raises(UsageError, match=r"other\.h5 was made with .* they cannot be compared"):
+        galleries.merge(path, "p0", [str(other)])
+    store.write(  # a gallery of before does not say
+        other,
+        "gallery",
+        {"/gallery": replace(before.gallery, pose="", lifter=""), "/cohort": before.cohort},
+        {"metric": "cosine"},
+    )
+    assert len(galleries.add(other, "q", [clip("new", seen(0))], Made(**change), Console(-1)).people) == 4
 
 
 def test_remove_really_removes(tmp_path: Path) -> None:

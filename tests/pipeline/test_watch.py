@@ -27,6 +27,7 @@ class _Made:
     """Stands for a `Recogniser`."""
 
     name, weights, form, power = "made-up", "ab" * 32, "mean", 0.7
+    pose, lifter = "mediapipe", "auto"
 
 
 def seen(number: int, frames: int) -> Seen:
