@@ -58,10 +58,10 @@ class Training:
         keep_freed()
         log = _read_log(self.folder, self.state["epoch"]) if self.state else []
         passes = iter(epochs)
-        first = next(passes, None)  # none where all epochs are done
-        if writes:
-            self.begin()
         with console.progress("train", total, "epochs") as progress:
+            first = next(passes, None)  # none where all epochs are done
+            if writes:
+                self.begin()
             for epoch, losses, snapshot in chain([first] if first else [], passes):
                 log.append(json.dumps({"epoch": epoch, **losses}))
                 if writes:

@@ -113,7 +113,7 @@ def runs(present: BoolArray) -> list[tuple[int, int]]:
 
 
 def stretches(time: FloatArray, longest: float) -> list[tuple[int, int]]:
-    """First and last+1 of every run of frames of which no two that follow one another are farther apart than `longest` seconds."""
+    """First and last+1 of every run of frames of which no neighbours are farther apart than `longest` seconds."""
     late = np.flatnonzero(np.diff(time) > longest) + 1
     return list(pairwise([0, *late.tolist(), len(time)]))
 

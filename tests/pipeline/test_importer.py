@@ -367,7 +367,8 @@ def test_windows_without_a_subject_are_no_persons_in_the_official_layout(work: P
     gaitreid("split", *RAW_SET)
     mine = store.read(work / "sequences.h5", "sequences", Sequences, "/sequences")
     nobody = replace(mine, subject=np.where(mine.subject == "03", "", mine.subject))
-    store.write(work / "sequences.h5", "sequences", {"/sequences": nobody}, {**store.attributes(work / "sequences.h5", "sequences")})
+    facts = store.attributes(work / "sequences.h5", "sequences")
+    store.write(work / "sequences.h5", "sequences", {"/sequences": nobody}, {**facts})
     out = gaitreid("export", "npy", "Datasets", *RAW_SET)
     unnamed = np.count_nonzero(nobody.subject[nobody.window_track] == "")
     assert f"{len(mine.start)} train windows of 3 people, {unnamed} of unknown people and not among the ids" in out

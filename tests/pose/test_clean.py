@@ -3,9 +3,8 @@ import pytest
 
 from gaitreid.pose.clean import CleanConfig, clean, outliers, runs, stretches
 from gaitreid.pose.errors import UsageError
-from gaitreid.pose.walker import BODY
+from gaitreid.pose.walker import BODY, walker
 from gaitreid.pose.walker import walk as walk_of
-from gaitreid.pose.walker import walker
 
 RATE = 25.0
 
