@@ -1,5 +1,6 @@
 """Probes against a gallery: distances in blocks of probes, and the pairs that do not count."""
 
+import math
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -200,16 +201,21 @@ class Exclusion:
             distance[shared & np.equal(self.track[probe], self.track[gallery])] = np.inf
 
 
+def _parted(vectors: Any, parts: int) -> Any:
+    """(N, ...) -> (N, P, ...), be N 0."""
+    return vectors.reshape(len(vectors), parts, math.prod(vectors.shape[1:]) // parts)
+
+
 def directions(vectors: FloatArray, parts: int = 1) -> NDArray[np.float64]:
     """Vectors (N, D) with every part of length 1; where it is zero it stays so."""
-    split = vectors.astype(np.float64).reshape(len(vectors), parts, vectors.shape[1] // parts)
+    split = _parted(vectors.astype(np.float64), parts)
     length = np.linalg.norm(split, axis=2, keepdims=True)
     return np.asarray((split / np.where(length > 0, length, 1)).reshape(vectors.shape))
 
 
 def divided(vectors: Any, parts: int, context: int) -> tuple[Any, Any]:
     """Vectors (N, P x (D + C)) as what their parts are (N, P, D), and how they were seen (N, P, C), both views."""
-    split = vectors.reshape(len(vectors), parts, vectors.shape[1] // parts)
+    split = _parted(vectors, parts)
     size = split.shape[2] - context
     return split[:, :, :size], split[:, :, size:]
 
