@@ -12,7 +12,7 @@ from gaitreid.pose.errors import EmptyError, FormatError, UsageError
 from gaitreid.pose.lifters.motions import Motion, from_points
 from gaitreid.pose.records import Track3D
 from gaitreid.pose.skeleton import CMU31, SKELETONS, Skeleton
-from gaitreid.reid.windows import SplitConfig, parted
+from gaitreid.reid.windows import SplitConfig, resample
 
 # The CMU motion capture database's own names, which are of bones and stand for their far ends, in the order of CMU31.
 _CMU = """
@@ -117,7 +117,7 @@ def _pose3d(path: Path) -> list[Motion]:
         if len(track.time) < SHORTEST:
             continue
         fps = 1 / max(float(np.median(np.diff(track.time))), 1e-3)
-        xyz, _, _ = parted(track, SplitConfig().max_gap)
+        xyz, _, _ = resample(track, SplitConfig(fps=fps))  # frames may lie unevenly
         points = from_points(xyz * [1, -1, -1], track.skeleton)
         # A walk with a gap is several: nobody moves as over the gap.
         whole = np.asarray(np.isfinite(xyz).all(axis=(1, 2)))

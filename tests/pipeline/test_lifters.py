@@ -198,6 +198,24 @@ def test_a_walk_with_a_gap_is_two_of_its_rate(tmp_path: Path) -> None:
     assert [(len(m.xyz), round(m.fps, 6), m.subject) for m in read([tmp_path / "a.h5"])] == [(60, 30, "7"), (45, 30, "7")]
 
 
+def test_a_walk_with_frames_left_out_keeps_its_pace(tmp_path: Path) -> None:
+    frame = np.delete(np.arange(90), [*range(20, 26), 40, 41, 60])
+    xyz = np.random.default_rng(0).normal(size=(20, 3)) + 0.1 * frame[:, None, None]
+    track = Track3D(
+        frame=frame,
+        time=frame / 30,
+        xyz=xyz.astype(np.float32),
+        score=np.ones(xyz.shape[:2], np.float32),
+        skeleton=KINECT20,
+        lifter="import:biwi",
+    )
+    store.write(tmp_path / "a.h5", "pose3d", {"/tracks/000001": track}, {"config": "{}", "made_from": "", "subject": "7"})
+    (motion,) = read([tmp_path / "a.h5"])
+    assert len(motion.xyz) == 90
+    knee = motion.xyz[:, WALK18.index("left_knee"), 0]
+    np.testing.assert_allclose(np.diff(knee), 0.1, atol=1e-4)
+
+
 def test_subjects_may_be_chosen(tmp_path: Path) -> None:
     motions = read([capture(tmp_path / "walks.npz")])
     assert [m.subject for m in chosen(motions, "8")] == ["8"]
