@@ -35,8 +35,14 @@ WEIGHTS = "encoder.safetensors"
 
 
 def is_trained(work: Work, name: str) -> bool:
-    """Whether a model of this name is there and done."""
-    return (work.model(name) / WEIGHTS).exists()
+    """Whether a model of this name is there and done.
+
+    Raises:
+        UsageError: a lifter or its like is there, of which training an encoder would take the place.
+    """
+    folder = work.model(name)
+    _check_kind(folder, read_description(folder))
+    return (folder / WEIGHTS).exists()
 
 
 def train(work: Work, config: Config, name: str, console: Console, *, resume: bool = False, overwrite: bool = False) -> Path:
@@ -119,11 +125,12 @@ def describe(folder: Path) -> tuple[dict[str, Any], Skeleton]:
 
     Raises:
         FormatError: the folder holds no model.
-        UsageError: the model takes whole walks.
+        UsageError: the model takes whole walks, or is a lifter or its like.
     """
     description = read_description(folder)
     if not description:
         raise FormatError(f"{folder}: has no {DESCRIPTION}: train the model again")
+    _check_kind(folder, description)
     if description.get("takes") == "walks":
         raise UsageError(f"{folder}: takes whole walks, which `encode` and `match` know: this needs a model of windows")
     try:
@@ -137,6 +144,13 @@ def describe(folder: Path) -> tuple[dict[str, Any], Skeleton]:
     if len(set(skeleton.joints)) < count or any(not 0 <= k < count for edge in skeleton.edges for k in edge):
         raise FormatError(f"{folder / DESCRIPTION}: joints that are there twice, or edges without a joint: train the model again")
     return description, skeleton
+
+
+def _check_kind(folder: Path, description: dict[str, Any]) -> None:
+    if "model" in description and not {"length", "takes"} & description.keys():
+        raise UsageError(
+            f"{folder}: holds a model '{str(description['model'])[:40]}', which is no encoder: choose another --name"
+        )
 
 
 def device(name: str) -> Any:

@@ -90,6 +90,16 @@ def test_a_lifter_is_trained_and_used(tmp_path: Path) -> None:
     assert (store.read(Work(work).pose3d("one"), "pose3d", Track3D, "/tracks/000001").xyz != first).any()
 
 
+def test_a_lifter_is_no_encoder_and_stays(tmp_path: Path) -> None:
+    keypoints(tmp_path)
+    here("train", "--work", tmp_path, "--model", "lifter", *(word for value in TINY for word in ("--set", value)))
+    before = {path: path.read_bytes() for path in (tmp_path / "models/lifter").iterdir()}
+    for command in (["encode"], ["match", "--dry-run"], ["export", "onnx"]):
+        error = here(*command, "--name", "lifter", "--work", tmp_path, expect=2).exception
+        assert "holds a model 'lifter', which is no encoder: choose another --name" in str(error)
+    assert {path: path.read_bytes() for path in (tmp_path / "models/lifter").iterdir()} == before
+
+
 def test_a_training_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gaitreid.pipeline import checkpoints
 
