@@ -64,7 +64,7 @@ class MMPose:
         Raises:
             ItemError: `no-joint`, a joint that the model needs was never seen.
         """
-        xy, score = remap(track.xy, track.score, track.skeleton, self._skeleton)
+        xy, score = remap(track.xy, track.score, track.skeleton, self._skeleton, partial=True)
         for n, joint in enumerate(self._skeleton.joints):
             if not np.isfinite(xy[:, n]).all(axis=-1).any():
                 raise ItemError("no-joint", f"{joint} was never seen, and mmpose:{self._name} needs it: choose another --lifter")

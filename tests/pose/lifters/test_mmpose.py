@@ -160,6 +160,9 @@ def test_missing_joints_are_filled_from_the_frames_around(small: Callable[[str],
     with pytest.raises(ItemError, match=r"right_ankle was never seen.*choose another --lifter") as error:
         lifter.lift(changed(of, xy=xy), H36M17)
     assert error.value.reason == "no-joint"
+    legs = Skeleton("legs", H36M17.joints[:7], ())  # as a file of another tool may have it: the others can still be lifted
+    with pytest.raises(ItemError, match=r"spine was never seen.*choose another --lifter"):
+        lifter.lift(track(20, legs), H36M17)
 
 
 @pytest.mark.parametrize("skeleton", [COCO17, BLAZEPOSE33], ids=lambda s: s.name)
