@@ -219,7 +219,9 @@ def mapping(source: Skeleton, target: Skeleton) -> NDArray[np.float64]:
     lacking = np.flatnonzero(np.isnan(weights).any(axis=1))
     if len(lacking):
         joint = target.joints[lacking[0]]
-        raise UsageError(f"joint '{joint}' of skeleton {target.name} cannot be built from {source.name}")
+        raise UsageError(
+            f"joint '{joint}' of skeleton {target.name} cannot be built from {source.name}: choose another (lift.skeleton)"
+        )
     return weights
 
 

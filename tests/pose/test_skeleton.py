@@ -71,7 +71,7 @@ def test_what_can_be_built_whole(target):
         if source in (*WHOLE[target], target):
             assert np.isfinite(mapping(source, target)).all()
         else:
-            with pytest.raises(UsageError, match=f"skeleton {target.name} cannot be built from {source.name}"):
+            with pytest.raises(UsageError, match=f"skeleton {target.name} cannot be built from {source.name}: choose another"):
                 mapping(source, target)
 
 
