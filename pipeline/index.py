@@ -8,6 +8,7 @@ saves time, and knows where videos are that were moved: it may be deleted at any
 import json
 import stat
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Index:
         self.root = work.root
         self._files: dict[str, tuple[Stamp, Known]] = {}
         self._videos: dict[str, tuple[Stamp, str]] = {}
+        self._places: defaultdict[str, list[str]] = defaultdict(list)  # of videos, by their SHA-256
         self._changed = False
         self._load()
 
@@ -93,6 +95,7 @@ class Index:
         """Remember the SHA-256 of a video, and how it looked before it was hashed."""
         if self._videos.get(str(video)) != (stamp, digest) and stamp[1] + SETTLED < time.time_ns():
             self._videos[str(video)] = (stamp, digest)
+            self._places[digest].append(str(video))
             self._changed = True
 
     def place(self, facts: Mapping[str, store.Attribute]) -> Path:
@@ -101,13 +104,11 @@ class Index:
         Args:
             facts: root attributes of what was made from it.
         """
-        there, made_from = Path(str(facts.get("video_path", ""))), facts.get("made_from")
+        there, made_from = Path(str(facts.get("video_path", ""))), str(facts.get("made_from", ""))
         if not made_from or there.is_file():
             return there
-        moved = (
-            Path(name) for name, (then, found) in self._videos.items() if found == made_from and stamp_of(Path(name)) == then
-        )
-        return next(moved, there)
+        places = self._places.get(made_from, ())
+        return next((Path(name) for name in places if self._videos[name] == (stamp_of(Path(name)), made_from)), there)
 
     def refresh(self, work: Work) -> None:
         """Look at all files of the stages that have one a video, and write what was learnt; damaged ones are left out."""
@@ -130,8 +131,7 @@ class Index:
         for name, (stamp, known) in files.items():
             facts = {key: value for key, value in known.facts.items() if key != "config"}
             rows[name] = [*stamp, known.sha256, configs[str(known.facts.get("config"))], facts]
-        named = {known.facts.get("video_path") for _, known in files.values()}
-        moved = {known.facts.get("made_from") for _, known in files.values()}
+        named, moved = ({str(known.facts.get(key)) for _, known in files.values()} for key in ("video_path", "made_from"))
         videos = {
             name: [*stamp, found]
             for name, (stamp, found) in self._videos.items()
@@ -150,8 +150,11 @@ class Index:
             for name, (size, changed, digest, config, facts) in found["files"].items():
                 self._files[name] = ((size, changed), Known(digest, configs[config] | facts))
             self._videos = {name: ((size, changed), digest) for name, (size, changed, digest) in found["videos"].items()}
+            for name, (_, digest) in self._videos.items():
+                self._places[digest].append(name)
         except (FormatError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             self._files, self._videos = {}, {}  # not there, or not whole: everything is looked at
+            self._places.clear()
 
 
 def stamp_of(path: Path) -> Stamp | None:
