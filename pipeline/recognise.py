@@ -13,6 +13,7 @@ import numpy as np
 
 from gaitreid import __version__
 from gaitreid.pipeline import store
+from gaitreid.pipeline.bounds import file_name
 from gaitreid.pipeline.checkpoints import LOG, read_description
 from gaitreid.pipeline.config import Config, as_dict
 from gaitreid.pipeline.console import Console, few
@@ -83,7 +84,7 @@ def recognise(
         config = replace(config, recognise=replace(config.recognise, select="oracle-test"))
     outcomes = []
     for part in parts:
-        name = model if adopted else "-".join(filter(None, (model, protocol, part.name)))
+        name = model if adopted else "-".join(filter(None, (model, protocol, file_name(part.name))))
         fitted = replace(config, train=replace(config.train, select=part.train))
         if not adopted and (protocol or not is_trained(work, name)):
             train(work, fitted, name, console)
