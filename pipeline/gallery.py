@@ -76,7 +76,7 @@ class Book:
         on = [f"{found.searches} searches of {found.people} people, each among the others"] if found.people else []
         on += [f"{found.cohort} people who come with the encoder"] if found.cohort else []
         return (
-            f"a stranger is taken for somebody in {rate:.1%} of the searches (95 %: {low:.1%} to {high:.1%}), "
+            f"a stranger is taken for somebody in {100 * rate:.4g}% of the searches (95 %: {low:.1%} to {high:.1%}), "
             f"within a distance of {found.threshold(rate):.4g}; calibrated on {' and '.join(on)}"
         )
 

@@ -117,7 +117,7 @@ def known(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_gallery_names_people(known: Path) -> None:
     listed = here("gallery", "list")
     assert "p001  1 tracks, 1 videos" in listed
-    assert "calibration: a stranger is taken for somebody in 5.0% of the searches" in listed
+    assert "calibration: a stranger is taken for somebody in 5% of the searches" in listed
     said = here("identify", "videos/001-cl-01-090.avi", "--far", 0.99, "--overlay", "--jobs", 1)
     with Path("work/identified/identities.csv").open() as file:
         rows = list(csv.DictReader(file))

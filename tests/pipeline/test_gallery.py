@@ -339,8 +339,9 @@ def test_calibration_is_stored_and_shown(tmp_path: Path) -> None:
     assert (stored["names"], stored["people"], stored["searches"], stored["cohort"]) == (6, 6, 12, 40)
     assert stored["threshold"] == pytest.approx(book.calibration.threshold(stored["rate"]))
     words = book.describe(0.05)
-    assert "in 5.0% of the searches" in words
+    assert "in 5% of the searches" in words
     assert "12 searches of 6 people" in words
+    assert "in 0.02% of the searches" in book.describe(0.0002)
 
 
 def test_tables_and_files(tmp_path: Path) -> None:
