@@ -10,6 +10,7 @@ from gaitreid.pose.arrays import FloatArray, IntArray
 from gaitreid.reid.compare import NEAR, SATURATING, SATURATION, THREADS, like_with_like, neither, saturated
 
 CHUNK = 2**15  # gallery vectors at a time
+PAIRS = 2**24  # distances that torch has at a time
 MEASURED = 2**24  # numbers of gallery vectors that a thread holds to measure distances to them
 Metric = Literal["cosine", "euclidean", "robust", "alike"]
 Who = tuple[IntArray, IntArray]
@@ -26,7 +27,7 @@ def search(
     strangers: Who | None = None,
     device: str = "cpu",
 ) -> tuple[NDArray[np.float32], IntArray]:
-    """Exact search; items equally far are in the order of their rows.
+    """Exact search; items equally far are in the order of their rows, and which of those as far as the last are found is open.
 
     On a CPU FAISS does the products and keeps the best, which is two to three times as fast as torch's product and topk; on
     other devices, and for a mean of parts' distances, torch does. What is found is measured again by
@@ -111,7 +112,7 @@ def _torch(
 
     against = torch.as_tensor(gallery, device=device).view(len(gallery), parts, -1).transpose(0, 1)  # (parts, G, d)
     wide = against.shape[2] - context
-    size = max(1, 2**24 // len(gallery))
+    size = max(1, PAIRS // len(gallery))
     places = []
     for first in range(0, len(probe), size):
         block = torch.as_tensor(probe[first : first + size], device=device)

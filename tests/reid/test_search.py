@@ -44,6 +44,8 @@ def slow(probe: FloatArray, gallery: FloatArray, metric: str, parts: int) -> Flo
 def test_like_loops(seed: int, metric: Any, parts: int, k: int, whole: bool) -> None:
     rng = np.random.default_rng(seed)
     probe, gallery = (rng.integers(-2, 3, (n, 6)).astype(float) if whole else rng.normal(size=(n, 6)) for n in (5, 23))
+    for vectors in (probe, gallery):
+        vectors[0], vectors[1, :3] = 0, 0  # zeros have no direction
     distance, rows = search(probe, gallery, k, metric, parts=parts)
     expected = slow(probe, gallery, metric, parts)
     assert distance.shape == rows.shape == (5, min(k, 23))
@@ -74,8 +76,8 @@ def test_what_was_seen_otherwise_or_not_at_all_says_nothing(seed: int, metric: A
         else:
             expected[i, j] += (alike * square / (square + 0.15**2) + (1 - alike) / (1 + 0.15**2)) / parts
     flat = probe.reshape(5, -1), gallery.reshape(23, -1)
-    distance, rows = search(*flat, 23, metric, parts=parts, context=context)
-    np.testing.assert_allclose(distance, np.sort(expected, axis=1), atol=2e-6)
+    distance, rows = search(*flat, 7, metric, parts=parts, context=context)
+    np.testing.assert_allclose(distance, np.sort(expected, axis=1)[:, :7], atol=2e-6)
     np.testing.assert_allclose(np.take_along_axis(expected, rows, 1), distance, atol=2e-6)
     np.testing.assert_allclose(Against(flat[1], metric, parts, context)(flat[0]), expected, atol=2e-6)
 
@@ -83,9 +85,11 @@ def test_what_was_seen_otherwise_or_not_at_all_says_nothing(seed: int, metric: A
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "robust", "alike"])
 def test_chunks_and_backends_do_not_matter(monkeypatch: pytest.MonkeyPatch, metric: Any) -> None:
     rng = np.random.default_rng(0)
-    probe, gallery = rng.normal(size=(9, 8)), rng.normal(size=(150, 8))
+    probe, gallery = rng.normal(size=(9, 8)), rng.normal(size=(4100, 8))
+    gallery[4094:4098] = probe[:4]
     distance, rows = search(probe, gallery, 7, metric)
-    monkeypatch.setattr(module, "CHUNK", 16)
+    assert rows[:4, 0].tolist() == [4094, 4095, 4096, 4097]
+    monkeypatch.setattr(module, "CHUNK", 1000)
     np.testing.assert_array_equal(search(probe, gallery, 7, metric)[1], rows)
     monkeypatch.setattr(module, "_faiss", module._torch)
     torchs, places = search(probe, gallery, 7, metric)
@@ -96,6 +100,7 @@ def test_chunks_and_backends_do_not_matter(monkeypatch: pytest.MonkeyPatch, metr
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "robust"])
 def test_the_nearest_of_another_person(monkeypatch: pytest.MonkeyPatch, metric: Any) -> None:
     monkeypatch.setattr(module, "CHUNK", 40)  # the first is one person's alone
+    monkeypatch.setattr(module, "PAIRS", 400)
     rng = np.random.default_rng(4)
     who = np.sort(rng.integers(0, 4, 100))
     who[:45] = 0
@@ -106,6 +111,16 @@ def test_the_nearest_of_another_person(monkeypatch: pytest.MonkeyPatch, metric: 
     assert (who[rows] != who[:, None]).all()
     distance, _ = search(vectors[:2], vectors[:45], 3, metric, parts=2, strangers=(who[:2], who[:45]))
     assert np.isinf(distance).all()
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_items_equally_far_are_in_the_order_of_their_rows(monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
+    monkeypatch.setattr(module, "CHUNK", 7)
+    rng = np.random.default_rng(0)
+    gallery = np.tile(rng.normal(size=(3, 4)), (6, 1))
+    _, rows = search(rng.normal(size=(5, 4)), gallery, 18, parts=parts)
+    alike = rows.reshape(5, 3, 6)
+    assert (np.diff(alike, axis=2) == 3).all()  # each of the three, from its first row to its last
 
 
 def test_memory_does_not_grow_with_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
