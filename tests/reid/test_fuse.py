@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,9 @@ def test_fused_cosines_are_their_weighted_mean() -> None:
     parts = [compare(of, every, every, config).distances(slice(0, len(every))) for of in (one, two)]
     weights = [1 / spread(p, every) for p in parts]
     expected = (weights[0] * parts[0] + weights[1] * parts[1]) / sum(weights)
-    fused = fuse([one, two], "cosine")
+    fused = fuse([one, replace(two, encoder="other", weights="12ab")], "cosine")
     np.testing.assert_allclose(compare(fused, every, every, config).distances(slice(0, len(every))), expected, atol=1e-5)
-    assert fused.encoder == "made-up+made-up"
+    assert (fused.encoder, fused.weights) == ("made-up+other", "+12ab")
 
 
 def test_fused_euclidean_distances_are_the_root_of_their_squares_each_over_its_mean() -> None:
@@ -97,6 +98,8 @@ def test_one_part_that_differs_much_decides_little(metric: Any) -> None:
     assert found.max() <= compare(fused, every_row, every_row, config).limit
     off = ~np.eye(len(found), dtype=bool)
     np.testing.assert_allclose(found[off], np.mean(every, axis=0)[off], atol=1e-4)
+    windows = compare(fused, every_row, every_row, replace(config, unit="window"))  # a window is all of its track
+    np.testing.assert_array_equal(windows.distances(slice(0, len(every_row))), found)
 
 
 def test_like_is_compared_with_like() -> None:
@@ -127,8 +130,43 @@ def test_like_is_compared_with_like() -> None:
         np.testing.assert_array_equal(fuse([one, of], metric).vector, fuse([one, two], metric).vector)
 
 
-def test_tracks_that_one_of_them_lacks_are_left_out() -> None:
+def of_two_windows(of: Embeddings) -> Embeddings:
+    """The same tracks, with two windows each."""
+    track = np.repeat(np.arange(len(of.video)), 2)
+    half = np.tile([1.0, -1.0], len(of.video))[:, None]
+    frame = np.arange(4 * len(of.video)).reshape(-1, 2)
+    return take(of, "K", slice(None), window=(of.vector[track] + half).astype(np.float32), window_track=track, window_frame=frame)
+
+
+def test_three_of_which_each_lacks_a_track() -> None:
+    every = [casia(subjects=3, seed=seed) for seed in range(3)]
+    rows = [np.setdiff1d(np.arange(len(every[0].video)), [lacks]) for lacks in (1, 4, 8)]
+    windows = {"window": every[0].vector[rows[0]], "window_track": np.arange(len(rows[0]))}
+    frames = np.zeros((len(rows[0]), 2), dtype=int)
+    some = [take(of, "K", own, **windows, window_frame=frames) for of, own in zip(every, rows, strict=True)]
+    assert fuse(some, "cosine").video.tolist() == np.delete(every[0].video, [1, 4, 8]).tolist()
+
+
+def test_as_many_windows_of_other_tracks_are_not_the_same() -> None:
     of, other = casia(subjects=3, seed=0), casia(subjects=3, seed=1)
+    shifted = np.maximum(np.arange(len(of.video)) - 1, 0)  # the first track has two, the last has none
+    others = [take(other, "K", slice(None), window=other.vector[shifted], window_track=shifted), other]
+    for fused in (fuse([of, others[0]], "cosine"), fuse([of, *others], "cosine")):
+        np.testing.assert_array_equal(fused.window, fused.vector)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "robust", "alike"])
+@pytest.mark.parametrize("tracks", [1, 3])
+def test_tracks_that_say_nothing_of_distances(metric: Any, tracks: int) -> None:
+    """One alone, or some that are all alike."""
+    of = parted(embeddings([("", "", "", "")] * tracks, np.ones((tracks, 4))), 2)
+    fused = fuse([of, of], metric)
+    assert np.isfinite(fused.vector).all()
+    np.testing.assert_allclose(distances(fused, MatchConfig(metric=metric, exclude="nothing")), 0, atol=1e-6)
+
+
+def test_tracks_that_one_of_them_lacks_are_left_out() -> None:
+    of, other = (of_two_windows(casia(subjects=3, seed=seed)) for seed in (0, 1))
     rows = np.arange(len(of.video) - 1, 4, -1)  # in another order, too
     windows = np.concatenate([np.flatnonzero(other.window_track == row) for row in rows])
     fewer = take(
@@ -141,12 +179,14 @@ def test_tracks_that_one_of_them_lacks_are_left_out() -> None:
     )
     fused, whole = fuse([of, fewer], "cosine"), fuse([of, other], "cosine")
     assert fused.video.tolist() == of.video[5:].tolist()
-    assert len(fused.window) == (of.window_track >= 5).sum()
+    later = whole.window_track >= 5
+    np.testing.assert_array_equal(fused.window_track, whole.window_track[later] - 5)
+    np.testing.assert_array_equal(fused.window_frame, whole.window_frame[later])
     config = MatchConfig(exclude="nothing")
     half = of.vector.shape[1]  # by what they are scaled differs, as it is measured on the tracks that are there
-    ratio = fused.vector / whole.vector[5:]
-    for side in (slice(0, half), slice(half, None)):
-        np.testing.assert_allclose(ratio[:, side], ratio[0, side][0], rtol=1e-3)
+    for ratio in (fused.vector / whole.vector[5:], fused.window / whole.window[later]):
+        for side in (slice(0, half), slice(half, None)):
+            np.testing.assert_allclose(ratio[:, side], ratio[0, side][0], rtol=1e-3)
     assert np.isfinite(distances(fused, config)).all()
 
 

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from gaitreid.pose.arrays import IntArray, take
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
+from gaitreid.reid.compare import compare
 from gaitreid.reid.config import MatchConfig
 from gaitreid.reid.match import CSV_COLUMNS, Matches, rank, ranking_rows
 from gaitreid.reid.records import Embeddings
 
-Exclude = Literal["same-recording", "same-window", "overlap", "nothing"]
+Exclude = Literal["same-recording", "same-window", "overlap", "same-view", "nothing"]
 EVERYTHING = euclidean(exclude="nothing", top=100)
 
 
@@ -76,6 +77,7 @@ def test_like_loops(metric: Any, exclude: Any, unit: Any) -> None:
         ("track", "same-recording", [1, 2, 3]),  # tracks 0 (itself), 4 (other view), 5 (second pass in the video) are out
         ("track", "same-window", [1, 2, 3, 4, 5]),
         ("track", "overlap", [1, 2, 3, 4, 5]),
+        ("track", "same-view", [2, 3, 4]),  # the person in another view, and others in this one
         ("track", "nothing", [0, 1, 2, 3, 4, 5]),
         ("window", "same-recording", [3, 4, 5, 6, 7, 8, 9, 10, 11]),
         ("window", "same-window", [*range(1, 18)]),
@@ -95,6 +97,8 @@ def test_unlabelled_videos_are_their_own_recordings() -> None:
     of = embeddings([("", "", "", "")] * 4, np.arange(4.0)[:, None])
     of.recording[1] = of.recording[0]
     assert ranked(of, euclidean()).ranking.order.tolist() == [[2, 3, -1, -1], [2, 3, -1, -1], [1, 3, 0, -1], [2, 1, 0, -1]]
+    somebody_else = ranked(of, euclidean(exclude="same-view")).ranking
+    assert somebody_else.order.tolist() == [[1, 2, 3, -1], [0, 2, 3, -1], [1, 3, 0, -1], [2, 1, 0, -1]]
 
 
 def test_ties_are_in_the_order_of_rows() -> None:
@@ -114,6 +118,12 @@ def test_blocks_do_not_matter(seed: int, block: int, metric: Any) -> None:
     for name in ("compared", "hit_probe", "hit_rank", "own", "other", "view_first"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-6)
     np.testing.assert_array_equal(parts.ranking.order, whole.ranking.order)
+
+
+def test_a_block_holds_no_more_pairs_than_it_may() -> None:
+    of = casia(subjects=2)
+    blocks = compare(of, np.arange(17), np.arange(7), MatchConfig(block=24)).blocks()
+    assert [(rows.start, rows.stop) for rows in blocks] == [(0, 3), (3, 6), (6, 9), (9, 12), (12, 15), (15, 17)]
 
 
 def test_moving_all_vectors_changes_nothing() -> None:
@@ -164,6 +174,9 @@ def test_nothing_left_to_compare() -> None:
     of = embeddings([("1", "nm", "1", "0"), ("1", "nm", "1", "90")], np.eye(2))
     with pytest.raises(EmptyError, match="excluded as same-recording"):
         ranked(of, euclidean())
+    more = embeddings([("1", "nm", "1", "0"), ("1", "nm", "1", "90"), ("2", "nm", "1", "0")], np.arange(3.0)[:, None])
+    found = ranked(more, euclidean(), probe=np.array([0, 2]), gallery=np.array([0, 1])).ranking
+    assert (found.order.tolist(), found.excluded.tolist()) == ([[-1, -1], [1, 0]], [2, 0])  # of one probe there is enough
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "robust"])
@@ -184,7 +197,7 @@ def test_vectors_that_are_no_numbers() -> None:
 @pytest.mark.parametrize("unit", ["track", "window"])
 def test_rows_of_the_table(unit: Any) -> None:
     walks = [("=1", "nm", "1", "0"), ('b,"', "nm", "1", "0"), ("c", "nm", "1", "0")]
-    of = embeddings(walks, np.array([[0.0], [1], [3]]), windows=2 if unit == "window" else 1)
+    of = embeddings(walks, np.array([[0.0], [1.2345678], [3]]), windows=2 if unit == "window" else 1)
     file = io.StringIO()
     csv.writer(file).writerows([CSV_COLUMNS, *ranking_rows(ranked(of, euclidean(unit=unit)).ranking, of)])
     table = list(csv.DictReader(io.StringIO(file.getvalue())))
@@ -193,7 +206,7 @@ def test_rows_of_the_table(unit: Any) -> None:
     assert all(row["probe_video"] in of.video and row["gallery_video"] in of.video for row in table)
     if unit == "track":
         assert [(row["rank"], row["gallery_subject"], row["distance"]) for row in table[:2]] == [
-            ("1", 'b,"', "1.0"),
+            ("1", 'b,"', "1.234568"),
             ("2", "c", "3.0"),
         ]
 
@@ -216,14 +229,25 @@ def test_a_metric_is_learnt_from_the_gallery_alone(metric: Any, unit: Any) -> No
     np.testing.assert_array_equal(same.ranking.order, learnt.ranking.order)  # of the probes' labels nothing is known
 
 
+@pytest.mark.parametrize("metric", ["lmnn", "itml"])
+def test_those_without_a_name_teach_nothing_and_what_is_learnt_knows_no_parts(metric: Any) -> None:
+    walks = [("" if 8 <= k < 16 else f"{k % 2}", "nm", str(k), "090") for k in range(20)]
+    of = embeddings(walks, np.random.default_rng(0).normal(size=(20, 6)))
+    config, probes = MatchConfig(metric=metric), np.arange(16, 20)
+    fewer, more = ranked(of, config, probes, np.arange(8)), ranked(replace(of, parts=2), config, probes, np.arange(16))
+    assert np.isfinite(fewer.own).all()
+    np.testing.assert_array_equal(more.own, fewer.own)
+
+
 def test_a_learnt_metric_wants_labels_that_are_not_the_probes() -> None:
     walks = [(f"{k % 2}", "nm", str(k // 2), "090") for k in range(8)]
     of = embeddings(walks, np.random.default_rng(0).normal(size=(8, 3)))
     config = MatchConfig(metric="lmnn")
     with pytest.raises(UsageError, match="no recording may be in both"):
-        ranked(of, config)
-    nobody = replace(of, subject=np.full(8, ""), recording=of.video)
-    with pytest.raises(UsageError, match="two people of known names"):
-        ranked(nobody, config, np.arange(4), np.arange(4, 8))
+        ranked(of, config, np.arange(5), np.arange(4, 8))  # one of them is in both
+    for somebody in ("", "a"):
+        few = replace(of, subject=np.where(np.arange(8) % 2, "", somebody), recording=of.video)
+        with pytest.raises(UsageError, match="two people of known names"):
+            ranked(few, config, np.arange(4), np.arange(4, 8))
     with pytest.raises(UsageError, match="--rerank"):
         MatchConfig(metric="itml", rerank=20)
