@@ -16,7 +16,10 @@ from gaitreid.pose.extract import ExtractConfig
         ("001-nm-01-090.avi", Labels("001", "nm", "01", "090")),
         ("124-cl-02-000.avi", Labels("124", "cl", "02", "000")),
         ("my holiday.mp4", Labels()),
+        ("001-day-01-090.avi", Labels("001", "day", "01", "090")),
         ("001-xx-01-090.avi", Labels()),
+        ("001-nm-01-0900.avi", Labels()),
+        ("2001-nm-01-090.avi", Labels()),
     ],
 )
 def test_casia_b_names(name: str, expected: Labels) -> None:
@@ -26,6 +29,7 @@ def test_casia_b_names(name: str, expected: Labels) -> None:
 def test_pattern_names_what_it_knows() -> None:
     label = Labeller(r"person(?P<subject>\d+)_walking_(?P<condition>d\d)")
     assert label(Path("person07_walking_d3_uncomp.avi")) == Labels("07", "d3")
+    assert label(Path("my_person07_walking_d3.avi")) == Labels("07", "d3")
     assert label(Path("other.avi")) == Labels()
 
 
@@ -43,11 +47,18 @@ def test_bad_patterns(pattern: str, message: str) -> None:
 
 def test_table_goes_before_the_pattern_and_takes_paths(tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
-    table.write_text("video,subject,condition\na/walk.avi,anna,indoors\nb/walk.avi, ben ,\n001-nm-01-090,carl,x\n")
+    table.write_text(
+        "video,subject,condition\na/walk.avi,anna,indoors\nb/walk.avi, be\an ,\n001-nm-01-090,carl,x\n,nobody,\n,else,\n"
+        " day/b/walk.avi ,dora,\nwalk,eve,\n/data/c/walk.avi,fay,\n"
+    )
     label = Labeller(table=table)
     assert label(Path("/data/a/walk.avi")) == Labels("anna", "indoors")
     assert label(Path("/data/b/walk.avi")) == Labels("ben")
-    assert label(Path("/data/c/walk.avi")) == Labels()
+    assert label(Path("/night/b/walk.avi")) == Labels("ben")
+    assert label(Path("/day/b/walk.avi")) == Labels("dora")  # the more of a path the better
+    assert label(Path("/data/c/walk.avi")) == Labels("fay")
+    assert label(Path("/other/walk.mp4")) == Labels("eve")
+    assert label(Path("/data/c/talk.avi")) == Labels()
     assert label(Path("001-nm-01-090.avi")) == Labels("carl", "x")
     assert label(Path("002-nm-01-090.avi")) == Labels("002", "nm", "01", "090")
 
@@ -61,7 +72,7 @@ def test_rows_that_say_different_things_of_a_video(tmp_path: Path) -> None:
         Labeller(table=table)
 
 
-@pytest.mark.parametrize("content", ["name,subject\n", "", None])
+@pytest.mark.parametrize("content", ["name,subject\n", "", None, "video,subject\na," + "x" * 200_000])
 def test_bad_tables(tmp_path: Path, content: str | None) -> None:
     table = tmp_path / "labels.csv"
     if content is not None:
@@ -94,6 +105,7 @@ def test_videos_that_the_table_does_not_name_are_told(tmp_path: Path, capsys: py
     table.write_text("video,subject\na.avi,anna\n")
     label = Labeller(table=table)
     label.check([Path("v/a.avi")], Console())
+    label.check([], Console())
     Labeller().check([Path("b.avi")], Console())  # there is no table that could name it
     assert capsys.readouterr().out == ""
     label.check([Path(f"v/{name}.avi") for name in "abcde"], Console())
@@ -122,5 +134,6 @@ def test_a_table_of_other_videos_stops_an_extraction_before_it_begins(tmp_path: 
 
 def test_a_recording_is_one_walk_over_all_its_views() -> None:
     assert Labels("1", "nm", "02", "090").recording("v") == Labels("1", "nm", "02", "000").recording("w")
+    assert Labels("1", "nm", "02").recording("v") != Labels("1", "cl", "02").recording("v")
     assert Labels("1", "nm").recording("v") == "v"
     assert Labels(number="02").recording("v") == "v"

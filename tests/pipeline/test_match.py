@@ -1,16 +1,21 @@
+import csv
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from commands import run
-from galleries import casia, euclidean
+from galleries import casia, embeddings, euclidean
 
 from gaitreid.pipeline import store
+from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
-from gaitreid.pipeline.match import LEAK, by_protocol, match
+from gaitreid.pipeline.match import LEAK, by_protocol, cme, match
+from gaitreid.pipeline.session import Session
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import specs
 from gaitreid.pose.errors import UsageError
@@ -77,6 +82,102 @@ def test_a_report_once_more_is_of_the_same_comparison(config: MatchConfig, proto
     said = run("report", "--work", tmp_path, *options, "--name", model, "--frames", "--set", "match.unit=track").stdout
     assert contents(work) == before
     assert re.search(r"match: (\d+) of \1 stills are missing: their videos or tracks in 2D are gone", said)
+
+
+@pytest.mark.parametrize("protocol", ["plain", "cross-view"])
+def test_the_seed_is_that_of_the_intervals(protocol: str, tmp_path: Path) -> None:
+    found = []
+    for k, seed in enumerate((3, 3, 4)):
+        work = Work(tmp_path / str(k))
+        source, console = write(work, noise=3.0), Console(-1)
+        if protocol == "plain":
+            report = match(work, euclidean(), source, "cl", "nm", console, seed=seed)
+        else:
+            report = by_protocol(work, euclidean(), source, protocol, console, seed=seed, training=0)
+        found.append(json.loads((report.parent / "metrics.json").read_text()))
+    assert found[0] == found[1]
+    assert found[0]["map"] == found[2]["map"]
+    assert found[0]["ci95"]["map"] != found[2]["ci95"]["map"]
+
+
+def test_what_is_said_of_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work, walks = Work(tmp_path), [("a", "nm", "1", ""), ("b", "nm", "1", ""), ("a", "cl", "1", ""), ("b", "cl", "1", "")]
+    nobody, strangers = [("", *walk[1:]) for walk in walks], [*walks[:2], ("", "cl", "1", ""), ("c", "cl", "1", "")]
+    made: dict[str, str | int] = {"config": "", "made_from": ""}
+    for people, said in (
+        (walks, r"Rank-1 50\.0% \(95 %: 0\.0% to 100\.0%\), mAP 75\.0%, 2 probes, 2 in the gallery"),
+        (nobody, "2 probes ranked; without labels there is no telling how often rightly"),
+        (strangers, "2 probes ranked; where nobody can be right or wrong there is no telling how often rightly"),
+        ([*strangers[:3], ("a", "cl", "1", "")], r"Rank-1 0\.0%, mAP 50\.0%, 2 probes, 2 in the gallery"),  # of one person
+    ):
+        of = embeddings(people, np.array([[0.0], [0.3], [0.1], [0.1]]) if people is walks else np.arange(4.0)[:, None])
+        source = store.write(work.embeddings("made-up"), "embeddings", {"/embeddings": of}, made)
+        match(work, euclidean(), source, "cl", "nm", Console(), seed=0)
+        assert re.match(f"match: cl against nm: {said}\n", capsys.readouterr().out), said
+
+
+@pytest.mark.parametrize(
+    ("config", "gallery", "notes"),
+    [
+        (euclidean(exclude="nothing"), "cl", []),
+        (euclidean(), "all", []),
+        (euclidean(exclude="overlap"), "all", ["share 6 recordings"]),
+        (euclidean(exclude="same-window", unit="window"), "all", ["share 6 recordings", "windows of a recording overlap"]),
+        (euclidean(exclude="same-view", unit="window"), "all", ["share 6 recordings", "windows of a recording overlap"]),
+        (euclidean(exclude="overlap", unit="window"), "all", ["share 6 recordings"]),
+    ],
+)
+def test_a_reader_is_told_what_makes_figures_too_good(
+    config: MatchConfig, gallery: str, notes: list[str], tmp_path: Path
+) -> None:
+    work = Work(tmp_path)
+    report = match(work, config, write(work), "bg", gallery, Console(-1), seed=0)
+    found = json.loads((report.parent / "metrics.json").read_text())["notes"]
+    assert len(found) == len(notes)
+    assert all(note in one for note, one in zip(notes, found, strict=True))
+
+
+class MadeUp(Session):
+    """A session whose models are made up; what they would be trained and encoded by is kept."""
+
+    made: ClassVar[list[tuple[str, Config]]] = []
+
+    def split(self) -> Path:
+        return self.work.sequences
+
+    def train(self, name: str | None = None, *, resume: bool = False, overwrite: bool = False) -> Path:
+        self.made.append((str(name), self.config))
+        return self.work.model(str(name))
+
+    def encode(self, name: str | None = None, encoder: Path | None = None) -> Path:
+        return write(self.work, str(name))
+
+
+@pytest.mark.parametrize("as_published", [False, True])
+def test_cme_trains_on_half_of_the_people_and_compares_windows_of_the_others(tmp_path: Path, *, as_published: bool) -> None:
+    work, config = Work(tmp_path), replace(Config(), seed=5)
+    write(work)
+    report = cme(MadeUp(work, config, Console(-1)), "lstm", "", "", as_published=as_published)
+    assert report == work.match("bg", "nm", "cme") / "report.html"
+    model, used = MadeUp.made.pop()
+    assert (model, used.train.model, used.encode.form, used.encode.whiten) == ("lstm-cme", "lstm", "sc", 0)
+    learnt = set(str(used.train.select).removeprefix("subject=").split("|"))
+    assert len(learnt) == 3
+    for probe, gallery in (("nm", "nm"), ("bg", "bg"), ("cl", "cl"), ("cl", "nm"), ("bg", "nm")):
+        folder = work.match(probe, gallery, "cme")
+        metrics = json.loads((folder / "metrics.json").read_text())
+        rule = "same-window" if as_published else "same-recording"
+        settings = [metrics[key] for key in ("probe", "gallery", "unit", "metric", "exclude", "seed")]
+        assert settings == [probe, gallery, "window", "euclidean", rule, 5]
+        assert (LEAK in metrics["notes"]) == (as_published and probe == gallery)
+        with (folder / "ranking.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert {row["probe_subject"] for row in rows} == {f"{s:03}" for s in range(1, 7)} - learnt
+        assert not {row["gallery_subject"] for row in rows} & learnt
+    shutil.rmtree(tmp_path / "matches")
+    cme(MadeUp(work, config, Console(-1)), None, "cl", "", as_published=as_published)
+    assert sorted(path.name for path in (tmp_path / "matches").iterdir()) == ["cme-cl-cl", "cme-cl-nm"]
+    assert MadeUp.made.pop()[0] == "cage-cme"
 
 
 def other_embeddings(work: Work) -> None:

@@ -83,11 +83,12 @@ def slow_lt(of: Embeddings, condition: str, numbers: tuple[int, ...], *, dropped
     """By loops from OpenGait's rule."""
     rows = []
     views = sorted(set(of.view.tolist()))
-    mine = [k for k in range(len(of.video)) if of.condition[k] == condition and int(of.number[k]) in numbers]
+    tested = [k for k in range(len(of.video)) if int(of.subject[k]) > 74]
+    mine = [k for k in tested if of.condition[k] == condition and int(of.number[k]) in numbers]
     for p in sorted({of.view[k] for k in mine}):
         cells = []
         for g in views:
-            items = [k for k in range(len(of.video)) if of.condition[k] == "nm" and int(of.number[k]) <= 4 and of.view[k] == g]
+            items = [k for k in tested if of.condition[k] == "nm" and 1 <= int(of.number[k]) <= 4 and of.view[k] == g]
             probes = [k for k in mine if of.view[k] == p]
             if dropped:
                 probes = [k for k in probes if any(of.subject[i] == of.subject[k] for i in items)]
@@ -105,17 +106,18 @@ def slow_lt(of: Embeddings, condition: str, numbers: tuple[int, ...], *, dropped
 @pytest.mark.parametrize("dropped", [False, True])
 def test_lt_like_loops(dropped: bool) -> None:
     rng = np.random.default_rng(0)
-    recordings = [("nm", n) for n in range(1, 7)] + [("bg", 1), ("bg", 2), ("cl", 1), ("cl", 2)]
+    recordings = [*(("nm", n) for n in range(8)), *((c, n) for c in ("bg", "cl") for n in range(4))]  # 0, 3 and 7 are no one's
     views = ("000", "018", "036")
-    walks = [(f"{s:03}", c, f"{n:02}", v) for s in range(75, 83) for c, n in recordings for v in views if rng.random() < 0.9]
+    walks = [(f"{s:03}", c, f"{n:02}", v) for s in range(73, 83) for c, n in recordings for v in views if rng.random() < 0.9]
     who = rng.normal(size=(90, 4))
     of = embeddings(walks, np.array([who[int(w[0])] for w in walks]) + rng.normal(size=(len(walks), 4)))
-    for search, _, found in searched(of, "lt"):
+    for search, matches, found in searched(of, "lt"):
         numbers = (5, 6) if search.probe == "nm" else (1, 2)
         expected = slow_lt(of, search.probe, numbers, dropped=dropped)
         assert found["rank1_dropped" if dropped else "rank1"] == pytest.approx(expected)
         low, high = found["ci95"]["rank1"]
         assert low <= found["rank1"] <= high
+        assert found["ci95"] == headline(search, matches, 0)["ci95"] != headline(search, matches, 1)["ci95"]
 
 
 @pytest.mark.parametrize(
@@ -141,16 +143,21 @@ def test_holes_are_counted() -> None:
     whole = [(f"{s:03}", "nm", f"{n:02}", v) for s in (75, 76) for n in range(1, 7) for v in ("000", "090")]
     of = embeddings(whole, np.random.default_rng(0).normal(size=(24, 3)))
     assert searches("lt", of, 74, "", "")[0].holes == 0
-    of = embeddings([w for w in whole if w not in {("075", "nm", "02", "000"), ("076", "nm", "06", "090")}], np.eye(22))
+    fewer = [w for w in whole if w not in {("075", "nm", "02", "000"), ("076", "nm", "06", "090")}]
+    of = embeddings([*fewer, fewer[0], fewer[0]], np.eye(24))  # of one there are three tracks
     assert searches("lt", of, 74, "", "")[0].holes == 2
 
 
 def test_cross_view_leaves_the_same_person_in_the_same_view_out() -> None:
-    walks = [(s, c, n, v) for s in ("075", "076") for c in ("nm", "bg", "cl") for n in ("01", "02") for v in ("000", "090")]
+    people = ("074", "075", "076")  # the first was trained on
+    walks = [(s, c, n, v) for s in people for c in ("nm", "bg", "cl") for n in ("01", "02") for v in ("000", "090")]
     of = embeddings(walks, np.random.default_rng(1).normal(size=(len(walks), 3)))
     found = searched(of, "cross-view")
-    assert [search.probe for search, _, _ in found] == ["nm", "bg", "cl"]
-    for _, matches, figures in found:
+    assert [(search.probe, search.notes, figures["holes"]) for search, _, figures in found] == [
+        (c, (), 0) for c in ("nm", "bg", "cl")
+    ]
+    for search, matches, figures in found:
+        assert all(set(of.subject[side]) == {"075", "076"} for side in (search.probes, search.items))
         assert matches.ranking.excluded.tolist() == [3] * 4  # nm, bg and cl of the person in the probe's view
         for probe, order in zip(matches.ranking.probe, matches.ranking.order, strict=True):
             shown = order[order >= 0]
@@ -188,6 +195,36 @@ def test_whoever_is_always_right_is_so_in_every_draw() -> None:
     [(_, _, found)] = searched(of, "cross-view")
     assert {name: found[name] for name in found["ci95"]} == dict.fromkeys(("rank1", "rank5", "rank10", "map"), 1)
     assert set(map(tuple, found["ci95"].values())) == {(1, 1)}
+    assert (found["holes"], list(found["by_probe_view"])) == (60 - len(walks) + 60, ["000", "090", "180"])  # probes; bg and cl
+
+
+def test_who_is_not_there_is_wrong_in_one_reading_and_left_out_in_the_other() -> None:
+    walks = [(f"{s:03}", "nm", n, v) for s in range(75, 95) for n in ("01", "05") for v in ("000", "090")]
+    walks = [w for w in walks if w[2] == "05" or int(w[0]) % 3]
+    of = embeddings(walks, np.array([[float(int(w[0]))] for w in walks]))
+    [(_, _, found)] = searched(of, "lt")
+    assert found["rank1_dropped"] == 1
+    assert found["ci95"]["rank1_dropped"] == [1, 1]
+    for name in ("rank1", "rank5", "rank10"):
+        low, high = found["ci95"][name]
+        assert low < found[name] < high < 1
+
+
+def test_an_interval_of_a_mean_over_views_is_so_however_many_probes_they_have() -> None:
+    walks = [
+        (f"{s:03}", "nm", n, "180" if n == "02" else "000" if s < 105 else "090") for s in range(75, 111) for n in ("01", "02")
+    ]
+    of = embeddings(walks, np.array([[float(int(w[0])) - (w[3] == "090")] for w in walks]))  # all of 090 are taken for others
+    [(_, _, found)] = searched(of, "cross-view")
+    assert found["rank1"] == 0.5
+    assert found["ci95"]["rank1"] == [0.5, 0.5]
+
+
+def test_probes_of_no_view_are_in_no_view(tmp_path: Path) -> None:
+    walks = [(s, "nm", n, v) for s in ("075", "076") for n in ("01", "02") for v in ("000", "090")]
+    of = embeddings([*walks, ("077", "nm", "01", ""), ("077", "nm", "02", "000")], np.random.default_rng(0).normal(size=(10, 3)))
+    [(_, _, found)] = searched(of, "cross-view")
+    assert list(found["by_probe_view"]) == ["000", "090"]
 
 
 def test_ou_mvlp() -> None:
@@ -195,24 +232,37 @@ def test_ou_mvlp() -> None:
     walks.remove(("00004", "", "01", "000"))
     of = embeddings(walks, np.array([[float(int(w[0])), float(w[3])] for w in walks]))
     [(search, _, found)] = searched(of, "ou-mvlp")
-    assert set(of.subject[search.probes]) == {"00002", "00004", "10307"}
+    assert set(of.subject[search.probes]) == set(of.subject[search.items]) == {"00002", "00004", "10307"}
     assert found["by_view"]["015"]["000"] == pytest.approx(2 / 3)  # 4 is not there
     assert found["rank1"] == pytest.approx((2 / 3 + 1) / 2)
     assert found["rank1_dropped"] == 1
     assert found["holes"] == 1
 
 
-@pytest.mark.parametrize("json_list", [False, True])
-def test_gait3d(tmp_path: Path, json_list: bool) -> None:
+@pytest.mark.parametrize("protocol", ["lt", "cross-view", "ou-mvlp"])
+def test_where_nobody_of_the_test_set_is_there_everybody_known_is_tested(protocol: str) -> None:
+    walks = [(s, "nm", n, "000") for s in ("001", "003", "") for n in ("00", "01", "02", "05", "x")]
+    of = embeddings(walks, np.arange(15.0)[:, None])
+    [search] = searches(protocol, of, 74, "", "")
+    assert "everybody is tested" in search.notes[0]
+    for side in (search.probes, search.items):
+        assert set(of.subject[side]) == {"001", "003"}
+        assert "x" not in of.number[side]
+
+
+@pytest.mark.parametrize(("file", "people"), [("probes.txt", None), ("Gait3D.json", None), ("Gait3D.json", ["0000", "0001"])])
+def test_gait3d(tmp_path: Path, file: str, people: list[str] | None) -> None:
     walks = [(f"{s:04}", "", f"seq{n}", f"camid{n}") for s in range(3) for n in range(3)]
-    of = embeddings(walks, np.array([[float(int(w[0]))] for w in walks]))
-    listed = ["0000-camid0-seq0", "0001-camid1-seq1", "0009-camid1-seq1"]
-    path = tmp_path / ("Gait3D.json" if json_list else "probes.txt")
-    text = json.dumps({"PROBE_SET": listed, "TEST_SET": ["0000", "0001"]}) if json_list else "\r\n".join(listed)
+    of = embeddings([*walks, ("", "", "", "")], np.array([*([float(int(w[0]))] for w in walks), [9.0]]))
+    listed = ["0000-camid0-seq0", "0001-camid1-seq1", "0009-camid1-seq1", of.video[5]]
+    path = tmp_path / file
+    facts = {"PROBE_SET": listed} | ({"TEST_SET": people} if people else {})
+    text = json.dumps(facts) if path.suffix == ".json" else "\r\n".join([*listed, "", ""])
     path.write_text(text, encoding="utf-8-sig")  # as editors on Windows save it
     [(search, matches, found)] = searched(of, "gait3d", probe=str(path))
-    assert search.probes.tolist() == [0, 4]
-    assert len(search.items) == (4 if json_list else 7)
+    assert search.exclude == "same-window"  # numbers are those of a camera: the same one of another is another walk
+    assert search.probes.tolist() == [0, 4, 5]
+    assert len(search.items) == (3 if people else 6)
     assert search.holes == found["holes"] == 1
     assert (matches.hit_rank[:2] == [1, 2]).all()
     with pytest.raises(UsageError, match="list of probes"):
@@ -227,20 +277,22 @@ def test_gait3d(tmp_path: Path, json_list: bool) -> None:
 def test_grew_writes_what_its_server_takes(tmp_path: Path) -> None:
     walks = [(f"{s:05}", "", f"{n:02}", "") for s in range(15) for n in (1, 2)] + [("", "", "", "")] * 3
     places = [[float(int(w[0]) * 10)] for w in walks[:30]] + [[1.0], [72.0], [139.0]]
-    of = embeddings(walks, np.array(places))
+    more = [("00000", "", "03", ""), ("", "", "01", "")]  # no gallery has a third one, nor one without a name
+    of = embeddings([*walks, *more], np.array([*places, [1.0], [1.0]]))
     [(search, matches, _)] = searched(of, "grew")
-    assert len(search.probes) == 3
-    matches = rank(of, search.probes, search.items, euclidean(exclude="same-window", top=20))
+    assert len(search.probes) == 4
+    matches = rank(of, search.probes, search.items, euclidean(exclude="same-window", top=25))
     with submission(tmp_path / "submission.csv", matches, of).open() as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["videoId", *(f"rank{k}" for k in range(1, 21))]
-    assert [row[0] for row in rows[1:]] == of.video[30:].tolist()
+    assert [row[0] for row in rows[1:]] == [*of.video[30:33], of.video[34]]
     assert rows[1][1:5] == ["00000", "00000", "00001", "00001"]
     assert rows[2][1:3] == ["00007", "00007"]
     assert all(len(row) == 21 for row in rows)
     labelled = embeddings(walks[:30], np.array(places[:30]))
     [(search, _, _)] = searched(labelled, "grew")
     assert (len(search.probes), len(search.items)) == (15, 15)
+    assert "a check of one's own" in search.notes[0]
 
 
 def test_a_gallery_that_is_not_there() -> None:
@@ -271,11 +323,14 @@ def test_folders_and_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "33 recordings that the protocol has are not there" in page
 
 
-def test_grew_in_its_folder(tmp_path: Path) -> None:
-    walks = [(f"{s:05}", "", "01", "") for s in range(3)] + [("", "", "", "")]
-    of = embeddings(walks, np.array([[0.0], [1], [2], [1.2]]))
+@pytest.mark.parametrize(("top", "kept"), [(2, 20), (22, 22)])
+def test_grew_in_its_folder(tmp_path: Path, top: int, kept: int) -> None:
+    walks = [(f"{s:05}", "", "01", "") for s in range(24)] + [("", "", "", "")]
+    of = embeddings(walks, np.array([[float(s)] for s in range(24)] + [[1.2]]))
     source = store.write(tmp_path / "embeddings/made-up.h5", "embeddings", {"/embeddings": of}, {"config": "", "made_from": ""})
-    report = by_protocol(Work(tmp_path), euclidean(top=2), source, "grew", Console(-1), seed=0, training=74)
+    report = by_protocol(Work(tmp_path), euclidean(top=top), source, "grew", Console(-1), seed=0, training=74)
     rows = (report.parent / "submission.csv").read_text().splitlines()
-    assert rows[1].split(",")[1:] == ["00001", "00002", "00000"]
+    assert rows[1].split(",")[1:4] == ["00001", "00002", "00000"]
+    assert len(rows[1].split(",")) == 21
+    assert len((report.parent / "ranking.csv").read_text().splitlines()) == 1 + kept
     assert json.loads((report.parent / "metrics.json").read_text())["rank1"] is None
