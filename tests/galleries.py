@@ -37,7 +37,9 @@ def embeddings(walks: list[Walk], vectors: FloatArray, windows: int = 1) -> Embe
     )
 
 
-def casia(subjects: int = 12, views: tuple[str, ...] = ("000", "054", "090"), noise: float = 1.0, seed: int = 0) -> Embeddings:
+def casia(
+    subjects: int = 12, views: tuple[str, ...] = ("000", "054", "090"), noise: float = 1.0, seed: int = 0, windows: int = 1
+) -> Embeddings:
     """Subjects in nm (2 walks), bg and cl (1 each) from several views; clothes and views move the vectors."""
     rng = np.random.default_rng(seed)
     who, by_view = rng.normal(size=(subjects, 16)), 0.7 * rng.normal(size=(len(views), 16))
@@ -49,7 +51,7 @@ def casia(subjects: int = 12, views: tuple[str, ...] = ("000", "054", "090"), no
             for v, view in enumerate(views):
                 walks.append((f"{s + 1:03}", condition, number, view))
                 vectors.append(who[s] + by_view[v] + (noise + clothes[condition]) * rng.normal(size=16))
-    return embeddings(walks, np.array(vectors))
+    return embeddings(walks, np.array(vectors), windows)
 
 
 def rows(of: Embeddings, **labels: str) -> IntArray:

@@ -28,15 +28,15 @@ WINDOWS = MatchConfig(unit="window", metric="euclidean", exclude="nothing", top=
 
 def write(work: Work, model: str = "made-up", noise: float = 1.0) -> Path:
     """Windows of people in nm, bg and cl, and embeddings of them by a model of this name."""
-    of = Embeddings(**{**vars(casia(subjects=6, noise=noise)), "encoder": model})
-    tracks, frames = len(of.video), 20
+    of = Embeddings(**{**vars(casia(subjects=6, noise=noise, windows=2)), "encoder": model})
+    tracks, frames = len(of.video), 30
     made = Sequences(
         **{name: getattr(of, name) for name, _ in specs(Tracks)},
         xyz=np.random.default_rng(0).normal(size=(tracks * frames, 17, 3)).astype(np.float32),
         frame=np.tile(np.arange(frames), tracks),
-        start=np.arange(tracks) * frames,
-        window_track=np.arange(tracks),
-        length=frames,
+        start=of.window_track * frames + of.window_frame[:, 0],
+        window_track=of.window_track,
+        length=20,
         fps=25.0,
         normalize="gait",
         skeleton=H36M17,
@@ -69,7 +69,8 @@ def contents(work: Work) -> dict[Path, bytes]:
 )
 def test_a_report_once_more_is_of_the_same_comparison(config: MatchConfig, protocol: str, model: str, tmp_path: Path) -> None:
     work = Work(tmp_path)
-    options = compare(work, config, protocol, write(work, model))
+    options = compare(work, config, protocol, write(work, model, noise=2.0))
+    store.relabel(next(work.root.glob("matches/*/ranking.h5")), "ranking", {"gaitreid_version": "0.0.1"})
     before = contents(work)
     [page] = [path for path in before if path.name == "report.html"]
     metrics = json.loads(before[page.with_name("metrics.json")])
@@ -78,7 +79,11 @@ def test_a_report_once_more_is_of_the_same_comparison(config: MatchConfig, proto
     assert b"moving skeleton of" in before[page]
     page.write_text("another page")
     run("report", "--work", tmp_path, *options)
-    assert contents(work) == before
+    again = re.sub("<[^>]*>", " ", page.read_text())
+    assert re.search(r"\b0\.0\.1\b", again)  # by what the figures were made
+    assert re.search(r"seed\s+3\b", again)
+    assert {**contents(work), page: b""} == {**before, page: b""}
+    before = contents(work)
     said = run("report", "--work", tmp_path, *options, "--name", model, "--frames", "--set", "match.unit=track").stdout
     assert contents(work) == before
     assert re.search(r"match: (\d+) of \1 stills are missing: their videos or tracks in 2D are gone", said)
@@ -120,8 +125,8 @@ def test_what_is_said_of_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixt
     ("config", "gallery", "notes"),
     [
         (euclidean(exclude="nothing"), "cl", []),
-        (euclidean(), "all", []),
-        (euclidean(exclude="overlap"), "all", ["share 6 recordings"]),
+        (euclidean(), "", []),
+        (euclidean(exclude="overlap"), "", ["share 6 recordings"]),
         (euclidean(exclude="same-window", unit="window"), "all", ["share 6 recordings", "windows of a recording overlap"]),
         (euclidean(exclude="same-view", unit="window"), "all", ["share 6 recordings", "windows of a recording overlap"]),
         (euclidean(exclude="overlap", unit="window"), "all", ["share 6 recordings"]),
@@ -132,9 +137,10 @@ def test_a_reader_is_told_what_makes_figures_too_good(
 ) -> None:
     work = Work(tmp_path)
     report = match(work, config, write(work), "bg", gallery, Console(-1), seed=0)
-    found = json.loads((report.parent / "metrics.json").read_text())["notes"]
-    assert len(found) == len(notes)
-    assert all(note in one for note, one in zip(notes, found, strict=True))
+    found = json.loads((report.parent / "metrics.json").read_text())
+    assert (found["probe"], found["gallery"]) == ("bg", gallery or "all")
+    assert len(found["notes"]) == len(notes)
+    assert all(note in one for note, one in zip(notes, found["notes"], strict=True))
 
 
 class MadeUp(Session):
@@ -178,6 +184,13 @@ def test_cme_trains_on_half_of_the_people_and_compares_windows_of_the_others(tmp
     cme(MadeUp(work, config, Console(-1)), None, "cl", "", as_published=as_published)
     assert sorted(path.name for path in (tmp_path / "matches").iterdir()) == ["cme-cl-cl", "cme-cl-nm"]
     assert MadeUp.made.pop()[0] == "cage-cme"
+    session = MadeUp(work, config, Console(-1))
+    assert cme(session, "mine", "nm", "cl", as_published=as_published).parent.name == "cme-nm-cl"  # a pair of one's own
+    model, used = MadeUp.made.pop()
+    assert (model, used.train.model) == ("mine-cme", "cage")
+    with pytest.raises(UsageError, match="no track has condition 'x'"):
+        cme(session, None, "nm", "x", as_published=as_published)
+    assert not MadeUp.made  # before anything is trained
 
 
 def other_embeddings(work: Work) -> None:
