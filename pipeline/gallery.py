@@ -172,14 +172,14 @@ def remove(path: Path, name: str) -> Book:
 
 
 def forget(work: Work, before: Book, after: Book) -> int:
-    """Delete the poses that `clips/` keeps of videos by which nobody is known any more; how many files."""
-    gone, count = set(before.gallery.source.tolist()) - set(after.gallery.source.tolist()), 0
+    """Delete the poses that `clips/` keeps of videos by which nobody is known any more; of how many videos."""
+    gone, found = set(before.gallery.source.tolist()) - set(after.gallery.source.tolist()), set()
     for path in sorted((work.root / "clips").rglob("*.h5")):
         with suppress(FormatError):
-            if store.attributes(path, path.parent.name).get("made_from") in gone:
+            if (source := store.attributes(path, path.parent.name).get("made_from")) in gone:
                 path.unlink()
-                count += 1
-    return count
+                found.add(source)
+    return len(found)
 
 
 def rename(path: Path, name: str, new: str) -> Book:

@@ -372,6 +372,7 @@ def test_remove_takes_what_was_left_and_kept_of_somebody(tmp_path: Path) -> None
     left.write_bytes(path.read_bytes())
     place = tmp_path / "work/clips/pose2d"
     kept = [store.write(place / f"{n}.h5", "pose2d", {}, {"made_from": n.ljust(64, "0")}) for n in ("0-0", "1-0", "1-1")]
+    outlines = store.write(tmp_path / "work/clips/silhouettes/1-0.h5", "silhouettes", {}, {"made_from": "1-0".ljust(64, "0")})
     after = galleries.remove(path, "p1")
-    assert galleries.forget(Work(tmp_path / "work"), before, after) == 2
-    assert [file.exists() for file in (*kept, left)] == [True, False, False, False]
+    assert galleries.forget(Work(tmp_path / "work"), before, after) == 2  # videos, one of them in two files
+    assert [file.exists() for file in (*kept, outlines, left)] == [True, False, False, False, False]
