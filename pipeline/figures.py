@@ -45,8 +45,8 @@ class Fact:
         """(name, points, first, last), each loss in units of its largest value."""
         result = []
         for name, values in self.losses.items():
-            if name == "loss" and len(self.losses) > 2:
-                continue  # the sum says nothing that its parts do not
+            if len(values) < 2 or (name == "loss" and len(self.losses) > 2):
+                continue  # a point is no curve, and the sum says nothing that its parts do not
             x = np.linspace(Curve.LEFT, Curve.RIGHT, len(values))
             top = max(max(values), 1e-12)
             points = " ".join(f"{a:.1f},{height(max(v, 0) / top):.1f}" for a, v in zip(x, values, strict=True))
