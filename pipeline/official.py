@@ -67,7 +67,7 @@ def bring_in(work: Work, paths: list[Path], console: Console) -> Path:
         raise FormatError(f"files differ in length or joints: {sorted(shapes)}; import one data set of one length at a time")
     length, joints = shapes.pop()
     if joints not in SKELETONS:
-        raise FormatError(f"{joints} joints: expected {', '.join(map(str, SKELETONS))}")
+        raise FormatError(f"{files[0]}: {joints} joints, expected {' or '.join(map(str, SKELETONS))}")
     if not windows:
         raise EmptyError(f"nobody has a window in {', '.join(map(str, files))}")
     columns: dict[str, Any] = {name: np.array([row[name] for row in rows]) for name in rows[0]}

@@ -406,6 +406,14 @@ def test_the_pool_beside_conditions_is_not_imported_twice(work: Path, tmp_path: 
     assert found.condition.tolist() == ["cl", "nm"]
 
 
+def test_joints_that_the_official_layout_does_not_know(work: Path, tmp_path: Path) -> None:
+    for axis in "xyz":
+        np.save(tmp_path / f"source_{axis}_A_6.npy", np.zeros((6, 17)))
+    np.save(tmp_path / "ids_A_6.npy", np.array({"001": [0]}, dtype=object), allow_pickle=True)
+    with pytest.raises(FormatError, match=r"source_x_A_6\.npy: 17 joints, expected 14 or 20 or 25"):
+        gaitreid("import", "npy", tmp_path)
+
+
 def test_windows_are_not_imported_beside_tracks_that_would_take_their_place(work: Path, kinect: Path) -> None:
     gaitreid("import", "kinect", kinect)
     gaitreid("export", "npy", "Datasets", *RAW_SET)
