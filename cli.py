@@ -431,7 +431,10 @@ def onnx(
     name: NameOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="File (default: encoder.onnx beside the weights).")] = None,
 ) -> None:
-    """A trained encoder as ONNX, checked with onnxruntime against this one (needs onnx, onnxruntime and onnxscript)."""
+    """A trained encoder as ONNX, checked with onnxruntime against this one (needs onnx, onnxruntime and onnxscript).
+
+    Of CAGE this takes a minute or two.
+    """
     _session(common, {}).export_onnx(name, out)
 
 
