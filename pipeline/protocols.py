@@ -83,7 +83,7 @@ def _ks20_views(tracks: Tracks, config: RecogniseConfig, seed: int) -> Iterator[
 
 def _cve(tracks: Tracks, config: RecogniseConfig, seed: int) -> Iterator[Fold]:
     views = _views(tracks)
-    angles = all(view.isdigit() for view in views)
+    angles = all(view.isdecimal() for view in views)
     views.sort(key=lambda view: int(view) if angles else 0)  # names stay in their order
     for place, view in enumerate(views):
         near = [

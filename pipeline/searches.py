@@ -158,7 +158,7 @@ def _cross_view(tracks: Tracks, training: int, probe: str) -> Iterator[Search]:
 
 def _ou_mvlp(tracks: Tracks, training: int, probe: str) -> Iterator[Search]:
     """OU-MVLP: test subjects are the even ones and 10307; probe sequence 00, gallery 01."""
-    even = np.array([s.isdigit() and (int(s) % 2 == 0 or int(s) == 10307) for s in tracks.subject.tolist()], dtype=np.bool_)
+    even = np.array([s.isdecimal() and (int(s) % 2 == 0 or int(s) == 10307) for s in tracks.subject.tolist()], dtype=np.bool_)
     notes: tuple[str, ...] = ()
     if not even.any():
         even, notes = np.asarray(tracks.subject != ""), ("no subject is one of OU-MVLP's test set: everybody is tested",)
@@ -234,7 +234,7 @@ def check_options(protocol: str, options: Iterable[str]) -> None:
 
 def _tested(tracks: Tracks, training: int) -> tuple[BoolArray, tuple[str, ...]]:
     """Whether each track is of a test subject: those numbered above `training`, or everybody where there are none."""
-    after = np.array([s.isdigit() and int(s) > training for s in tracks.subject.tolist()], dtype=np.bool_)
+    after = np.array([s.isdecimal() and int(s) > training for s in tracks.subject.tolist()], dtype=np.bool_)
     if after.any():
         return after, ()
     return np.asarray(tracks.subject != ""), (f"no subject is numbered above {training}: everybody is tested",)
@@ -242,7 +242,7 @@ def _tested(tracks: Tracks, training: int) -> tuple[BoolArray, tuple[str, ...]]:
 
 def _numbers(tracks: Tracks) -> IntArray:
     """Number of each sequence, -1 where there is none."""
-    return np.array([int(n) if n.isdigit() else -1 for n in tracks.number.tolist()], dtype=np.int64)
+    return np.array([int(n) if n.isdecimal() else -1 for n in tracks.number.tolist()], dtype=np.int64)
 
 
 def _holes(tracks: Tracks, rows: BoolArray, sequences: int) -> int:

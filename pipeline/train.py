@@ -315,7 +315,7 @@ def is_named(subject: str, subjects: str) -> bool:
         low, dash, high = part.strip().partition("-")
         if subject == part.strip():
             return True
-        if dash and low.isdigit() and high.isdigit() and subject.isdigit() and int(low) <= int(subject) <= int(high):
+        if dash and low.isdecimal() and high.isdecimal() and subject.isdecimal() and int(low) <= int(subject) <= int(high):
             return True
     return False
 

@@ -11,6 +11,7 @@ from gaitreid.pipeline import store
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.match import by_protocol
 from gaitreid.pipeline.searches import Search, headline, searches, submission
+from gaitreid.pipeline.train import is_named
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.errors import EmptyError, UsageError
 from gaitreid.reid.match import Matches, rank
@@ -64,6 +65,14 @@ def test_lt_by_hand() -> None:
     assert found["rank5"] == pytest.approx((1 + 3 / 4) / 2)  # 78 is nowhere to be found in view 000
     assert found["holes"] == 8 + 25  # no nm-06; of 32 in the gallery 7 are there
     json.dumps(found, allow_nan=False)
+
+
+def test_digits_that_are_no_numbers_are_names() -> None:
+    walks = [(subject, "nm", number, "000") for subject in ("075", "³") for number in ("01", "05", "²")]
+    [search] = searches("lt", embeddings(walks, np.zeros((6, 1))), 74, "", "")
+    assert (search.probes.tolist(), search.items.tolist()) == ([1], [0])
+    assert is_named("³", "³")
+    assert not is_named("³", "1-9")
 
 
 def test_lt_tests_those_who_were_not_trained_on() -> None:
