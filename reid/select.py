@@ -25,7 +25,8 @@ SHOWN = 20  # values that a message lists
 def select(tracks: Tracks, selector: str) -> IntArray:
     """Rows of the tracks that a selector means, rising.
 
-    Values are compared as text, numbers also by what they count (`90` is `090`). An empty value (`view=`) is an unknown label.
+    Values are compared as text, numbers by what they count where no label is just so (`90` is `090`). An empty value (`view=`)
+    is an unknown label.
 
     Raises:
         UsageError: a key is unknown, a value is nowhere among the tracks, or no track has all that is asked.
@@ -67,12 +68,13 @@ def _having(tracks: Tracks, part: str, selector: str) -> BoolArray:
     key, values = _parted(part, selector)
     column: TextArray = getattr(tracks, key).astype(np.str_)
     present, place = np.unique(column, return_inverse=True)
-    forms = [_canonical(value) for value in present]
-    asked = (re.sub(r"\\([\\,|=])", r"\1", value) for value in _cut(values, "|"))
-    wanted, known = {_canonical(value): value.strip() for value in asked}, set(forms)
+    labels, forms = present.tolist(), [_canonical(value) for value in present]
+    asked = [re.sub(r"\\([\\,|=])", r"\1", value).strip() for value in _cut(values, "|")]
+    exact = set(asked) & set(labels)
+    wanted, known = {_canonical(value): value for value in asked if value not in exact}, set(forms)
     if missing := [value for form, value in wanted.items() if form not in known]:
         raise UsageError(f"selector '{selector}': no track has {key} '{missing[0]}'; there are {listed(present)}")
-    return np.array([form in wanted for form in forms], dtype=np.bool_)[place]
+    return np.array([label in exact or form in wanted for label, form in zip(labels, forms, strict=True)], dtype=np.bool_)[place]
 
 
 def _cut(text: str, mark: str) -> list[str]:
