@@ -68,7 +68,7 @@ def lift(
 
     Raises:
         FullError: there is less room than that.
-        EmptyError: there is nothing to lift.
+        EmptyError: there is nothing to lift, or nothing could be lifted, now or before.
         UsageError: there is no such lifter, or what it needs is not here.
     """
     stems = work.stems("pose2d")
@@ -97,6 +97,10 @@ def lift(
     index.refresh(work)
     if summary.done:
         console.say(f"lift: {len(summary.done)} of {len(stems)} videos, {tracks} tracks ({config.lifter}, {config.skeleton})")
+    if not tracks and not any(store.read_all(work.pose3d(stem), "pose3d", Track3D) for stem in work.stems("pose3d")):
+        raise EmptyError(
+            f"no track of {len(stems)} videos was lifted by '{config.lifter}': choose another --lifter, or see `gaitreid status`"
+        )
     return summary
 
 
