@@ -4,9 +4,10 @@ from functools import partial
 
 import numpy as np
 
-from gaitreid.pose.arrays import FloatArray, IntArray
+from gaitreid.pose.arrays import FloatArray, IntArray, specs
+from gaitreid.pose.skeleton import H36M17
 from gaitreid.reid.config import MatchConfig
-from gaitreid.reid.records import Embeddings
+from gaitreid.reid.records import Embeddings, Sequences, Tracks
 
 euclidean = partial(MatchConfig, metric="euclidean")
 
@@ -52,6 +53,22 @@ def casia(
                 walks.append((f"{s + 1:03}", condition, number, view))
                 vectors.append(who[s] + by_view[v] + (noise + clothes[condition]) * rng.normal(size=16))
     return embeddings(walks, np.array(vectors), windows)
+
+
+def windows_of_noise(of: Embeddings, frames: int) -> Sequences:
+    """A window of noise of each of the same tracks."""
+    count = len(of.video)
+    return Sequences(
+        **{name: getattr(of, name) for name, _ in specs(Tracks)},
+        xyz=np.random.default_rng(0).normal(size=(count * frames, 17, 3)).astype(np.float32),
+        frame=np.tile(np.arange(frames), count),
+        start=np.arange(count) * frames,
+        window_track=np.arange(count),
+        length=frames,
+        fps=25.0,
+        normalize="gait",
+        skeleton=H36M17,
+    )
 
 
 def rows(of: Embeddings, **labels: str) -> IntArray:

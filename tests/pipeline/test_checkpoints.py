@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from commands import run as here
-from galleries import casia
+from galleries import casia, windows_of_noise
 
 from gaitreid.pipeline import store
 from gaitreid.pipeline.checkpoints import start
@@ -14,11 +13,8 @@ from gaitreid.pipeline.config import Config, load
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.train import train
 from gaitreid.pipeline.work import Work
-from gaitreid.pose.arrays import specs
 from gaitreid.pose.errors import UsageError
 from gaitreid.pose.rounds import Epoch
-from gaitreid.pose.skeleton import H36M17
-from gaitreid.reid.records import Sequences, Tracks
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -27,19 +23,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 def windows(work: Work, frames: int = 8) -> None:
     """A window of noise of each of three people, three times."""
-    of = casia(subjects=3)
-    tracks = len(of.video)
-    made = Sequences(
-        **{name: getattr(of, name) for name, _ in specs(Tracks)},
-        xyz=np.random.default_rng(0).normal(size=(tracks * frames, 17, 3)).astype(np.float32),
-        frame=np.tile(np.arange(frames), tracks),
-        start=np.arange(tracks) * frames,
-        window_track=np.arange(tracks),
-        length=frames,
-        fps=25.0,
-        normalize="gait",
-        skeleton=H36M17,
-    )
+    made = windows_of_noise(casia(subjects=3), frames)
     store.write(work.sequences, "sequences", {"/sequences": made}, {"config": "", "made_from": ""})
 
 

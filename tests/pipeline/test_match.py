@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from commands import run
-from galleries import casia, embeddings, euclidean
+from galleries import casia, embeddings, euclidean, windows_of_noise
 
 from gaitreid.pipeline import store
 from gaitreid.pipeline.config import Config
@@ -17,11 +17,9 @@ from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.match import LEAK, by_protocol, cme, match
 from gaitreid.pipeline.session import Session
 from gaitreid.pipeline.work import Work
-from gaitreid.pose.arrays import specs
 from gaitreid.pose.errors import UsageError
-from gaitreid.pose.skeleton import H36M17
 from gaitreid.reid.config import MatchConfig
-from gaitreid.reid.records import Embeddings, Sequences, Tracks
+from gaitreid.reid.records import Embeddings
 
 WINDOWS = MatchConfig(unit="window", metric="euclidean", exclude="nothing", top=3)
 
@@ -29,18 +27,8 @@ WINDOWS = MatchConfig(unit="window", metric="euclidean", exclude="nothing", top=
 def write(work: Work, model: str = "made-up", noise: float = 1.0) -> Path:
     """Windows of people in nm, bg and cl, and embeddings of them by a model of this name."""
     of = Embeddings(**{**vars(casia(subjects=6, noise=noise, windows=2)), "encoder": model})
-    tracks, frames = len(of.video), 30
-    made = Sequences(
-        **{name: getattr(of, name) for name, _ in specs(Tracks)},
-        xyz=np.random.default_rng(0).normal(size=(tracks * frames, 17, 3)).astype(np.float32),
-        frame=np.tile(np.arange(frames), tracks),
-        start=of.window_track * frames + of.window_frame[:, 0],
-        window_track=of.window_track,
-        length=20,
-        fps=25.0,
-        normalize="gait",
-        skeleton=H36M17,
-    )
+    start = 30 * of.window_track + of.window_frame[:, 0]
+    made = replace(windows_of_noise(of, 30), start=start, window_track=of.window_track, length=20)
     store.write(work.sequences, "sequences", {"/sequences": made}, {"config": "", "made_from": ""})
     return store.write(work.embeddings(model), "embeddings", {"/embeddings": of}, {"config": "", "made_from": ""})
 

@@ -2,32 +2,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from galleries import casia
+from galleries import casia, windows_of_noise
 
 from gaitreid.pipeline import store
 from gaitreid.pipeline.config import Config
 from gaitreid.pipeline.console import Console
 from gaitreid.pipeline.recognise import recognise
 from gaitreid.pipeline.work import Work
-from gaitreid.pose.arrays import specs
-from gaitreid.pose.skeleton import H36M17
-from gaitreid.reid.records import Sequences, Tracks
 
 
 def test_names_of_views_lead_nowhere(tmp_path: Path) -> None:
     of = casia(subjects=2, views=("../../../a", "/b", "0/90"))
-    tracks, frames = len(of.video), 6
-    made = Sequences(
-        **{name: getattr(of, name) for name, _ in specs(Tracks)} | {"video": np.array([f"video{k}" for k in range(tracks)])},
-        xyz=np.random.default_rng(0).normal(size=(tracks * frames, 17, 3)).astype(np.float32),
-        frame=np.tile(np.arange(frames), tracks),
-        start=np.arange(tracks) * frames,
-        window_track=np.arange(tracks),
-        length=frames,
-        fps=25.0,
-        normalize="gait",
-        skeleton=H36M17,
-    )
+    made = windows_of_noise(replace(of, video=np.array([f"video{k}" for k in range(len(of.video))])), 6)
     work, config = Work(tmp_path / "work"), Config()
     store.write(work.sequences, "sequences", {"/sequences": made}, {"config": "", "made_from": ""})
     config = replace(config, train=replace(config.train, model="joints"), recognise=replace(config.recognise, recogniser="knn"))
