@@ -14,6 +14,7 @@ from gaitreid.pipeline.logs import RunLog
 
 PLAIN_EVERY = 30.0  # seconds between progress lines where there is no terminal
 JSON_EVERY = 1.0  # between those for programs
+SINGULAR = {"people": "person", "searches": "search"}
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and line feeds
 
 
@@ -25,6 +26,11 @@ def printed(text: str) -> str:
 def few(names: Sequence[str], most: int) -> str:
     """The first of some names, for a message."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things, which are named as several: `2 videos`, `1 video`."""
+    return f"{count} {SINGULAR.get(what, what.removesuffix('s')) if count == 1 else what}"
 
 
 class Progress(Protocol):

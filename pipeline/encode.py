@@ -11,7 +11,7 @@ import numpy as np
 from gaitreid.pipeline import store
 from gaitreid.pipeline.checkpoints import DESCRIPTION, LOG
 from gaitreid.pipeline.config import Config
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.files import digest, replacing, sha256
 from gaitreid.pipeline.train import WEIGHTS, device, load, skeleton_of
 from gaitreid.pipeline.work import Work, is_current, provenance
@@ -61,7 +61,10 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
     store.write(target, "embeddings", {"/embeddings": embeddings}, provenance(config.encode, made_from))
     frames = len(window) * sequences.length
     console.item("encode", name, "done", "", time.monotonic() - began, work.sequences.stat().st_size, frames)
-    console.say(f"encode: {len(window)} windows, {len(embeddings.vector)} tracks, {window.shape[1]} numbers each, by '{name}'")
+    console.say(
+        f"encode: {counted(len(window), 'windows')}, {counted(len(embeddings.vector), 'tracks')}, "
+        f"{window.shape[1]} numbers each, by '{name}'"
+    )
     return target
 
 

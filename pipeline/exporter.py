@@ -7,7 +7,7 @@ from itertools import chain, groupby
 from pathlib import Path
 
 from gaitreid.pipeline import store
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.files import replacing_folder, write_text
 from gaitreid.pipeline.work import Work
 from gaitreid.pose import keypoint_writing
@@ -65,7 +65,7 @@ def hand_out(work: Work, format_: str, target: Path, skeleton: str | None, conso
     some = _videos(work, stems, wanted)
     first = next(some, None)
     if first is None:
-        raise EmptyError(f"no tracks in the {len(stems)} files of {work.root / 'pose2d'}: `gaitreid status` says why")
+        raise EmptyError(f"no tracks in the {counted(len(stems), 'files')} of {work.root / 'pose2d'}: `gaitreid status` says why")
     if format_ == "coco":  # one file of all videos
         videos = [first, *some]
         text = keypoint_writing.coco_text([v.clip for v in videos], [v.tracks for v in videos])
@@ -76,7 +76,7 @@ def hand_out(work: Work, format_: str, target: Path, skeleton: str | None, conso
         for video in chain([first], some):
             WRITERS[format_](target, video)
             count += len(video.tracks)
-    console.say(f"export: {count} tracks of {len(stems)} videos below {target} ({format_}, {name})")
+    console.say(f"export: {counted(count, 'tracks')} of {counted(len(stems), 'videos')} below {target} ({format_}, {name})")
     return target
 
 

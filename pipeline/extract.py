@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gaitreid.pipeline import plugins, store
-from gaitreid.pipeline.console import Console, few
+from gaitreid.pipeline.console import Console, counted, few
 from gaitreid.pipeline.disk import DiskConfig, watch
 from gaitreid.pipeline.index import Index, stamp_of
 from gaitreid.pipeline.jobs import Failure, Lost, Summary, beat, each
@@ -127,7 +127,7 @@ def extract(
     labeller.check(named.values(), console)
     mine = {stem: video for stem, video in named.items() if not shard or in_shard(stem, shard)}
     if shard:
-        console.say(f"extract: {len(mine)} of {len(named)} videos are in shard {shard}")
+        console.say(f"extract: {len(mine)} of {counted(len(named), 'videos')} are in shard {shard}")
     tasks: list[Job] = []
     for stem, video in mine.items():
         job = Job(video, stem, work, config, labeller(video), overwrite, device, limits, retry_failed)
@@ -156,7 +156,7 @@ def extract(
         index.refresh(work)
     console.say(_closing(summary, tracks))
     if not tracks:
-        raise EmptyError(f"no track came out of {len(tasks)} videos: the lines above say why")
+        raise EmptyError(f"no track came out of {counted(len(tasks), 'videos')}: the lines above say why")
     return summary
 
 
@@ -479,7 +479,7 @@ def _kept(job: Job, digest: str, look: Look) -> Outcome | None:
         facts = _facts(path, schema, look)
         if facts and facts.get("made_from") == digest and any(facts.get(name) != labels[name] for name in FIELDS):
             store.relabel(path, schema, labels)
-    line = str(found["reason"]) or f"{found['tracks']} tracks"
+    line = str(found["reason"]) or counted(int(found["tracks"]), "tracks")
     return Outcome(job.stem, str(found["reason"]).partition(":")[0], f"{line} (up to date)", int(found["tracks"]), True)
 
 
@@ -570,7 +570,7 @@ def in_words(tracks: Sequence[Record], frames: str, rejected: Iterable[Rejected]
     """How many tracks came of which frames, and how many were left out and why."""
     dropped = Counter(r.reason for r in rejected)
     left_out = "".join(f", {n} left out as {reason}" for reason, n in sorted(dropped.items()))
-    return f"{len(tracks)} {'track' if len(tracks) == 1 else 'tracks'}, {frames}{left_out}"
+    return f"{counted(len(tracks), 'tracks')}, {frames}{left_out}"
 
 
 def outcome_of(tracks: Sequence[Record], rejected: Iterable[Rejected], line: str) -> dict[str, store.Attribute]:
@@ -583,7 +583,7 @@ def outcome_of(tracks: Sequence[Record], rejected: Iterable[Rejected], line: str
 
 
 def _closing(summary: Summary, tracks: int) -> str:
-    parts = [f"{len(summary.done) + len(summary.skipped)} videos", f"{tracks} tracks"]
+    parts = [counted(len(summary.done) + len(summary.skipped), "videos"), counted(tracks, "tracks")]
     if summary.skipped:
         parts.append(f"{len(summary.skipped)} were up to date")
     if summary.failed:

@@ -13,7 +13,7 @@ import numpy as np
 
 from gaitreid.pipeline import store
 from gaitreid.pipeline.clips import Clip, Recogniser, Seen
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.files import sweep
 from gaitreid.pipeline.lock import holding
 from gaitreid.pipeline.work import Work
@@ -73,8 +73,9 @@ class Book:
         """The calibration in words."""
         found = self.calibration
         low, high = found.interval(rate)
-        on = [f"{found.searches} searches of {found.people} people, each among the others"] if found.people else []
-        on += [f"{found.cohort} people who come with the encoder"] if found.cohort else []
+        own = f"{counted(found.searches, 'searches')} of {counted(found.people, 'people')}, each among the others"
+        on = [own] if found.people else []
+        on += [f"{counted(found.cohort, 'people')} who come with the encoder"] if found.cohort else []
         return (
             f"a stranger is taken for somebody in {100 * rate:.4g}% of the searches (95 %: {low:.1%} to {high:.1%}), "
             f"within a distance of {found.threshold(rate):.4g}; calibrated on {' and '.join(on)}"

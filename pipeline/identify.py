@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gaitreid.pipeline.clips import Clip, Recogniser, Seen
+from gaitreid.pipeline.console import counted
 from gaitreid.pipeline.files import write_csv, write_json
 from gaitreid.pipeline.gallery import UNKNOWN, Book, check_encoder
 from gaitreid.pose.arrays import take
@@ -193,4 +194,5 @@ def _report(identities: Sequence[Identity], videos: dict[Path, str], naming: Nam
 def closing(identities: Sequence[Identity], naming: Naming, *, videos: int) -> str:
     """How many were named, and how far that can be trusted."""
     named = sum(i.answer != UNKNOWN for i in identities)
-    return f"identify: {videos} videos, {len(identities)} tracks, {named} named; {naming.book.describe(naming.rate)}"
+    seen = f"{counted(videos, 'videos')}, {counted(len(identities), 'tracks')}"
+    return f"identify: {seen}, {named} named; {naming.book.describe(naming.rate)}"

@@ -15,7 +15,7 @@ import numpy as np
 
 from gaitreid.pipeline import npy, store
 from gaitreid.pipeline.bounds import file_name, read_text
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.jobs import Failure, Summary
 from gaitreid.pipeline.keypoints import SOURCES
@@ -83,9 +83,9 @@ def bring_in(work: Work, format_: str, paths: list[Path], console: Console) -> S
                 console.item("import", recording.stem, "failed", reason)
             progress(count)
     if not summary.done:
-        raise EmptyError(f"import: none of {len(recordings)} recordings could be read")
+        raise EmptyError(f"import: none of {counted(len(recordings), 'recordings')} could be read")
     share = f", {dropped} of {frames} frames left out (a joint was missing)" if dropped else ""
-    console.say(f"import: {len(summary.done)} recordings of {len(people)} people ({format_}){share}")
+    console.say(f"import: {counted(len(summary.done), 'recordings')} of {counted(len(people), 'people')} ({format_}){share}")
     there = {recording.labels.condition for recording in recordings}
     if lacking := [folder for condition, folder in FOLDERS.get(format_, {}).items() if condition not in there]:
         console.say(f"import: nothing is in {', '.join(lacking)}")

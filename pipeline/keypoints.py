@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gaitreid.pipeline import store
 from gaitreid.pipeline.bounds import LONGEST, file_name, read_bytes
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.extract import in_words, outcome_of, posed_from
 from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.jobs import Failure, Summary
@@ -94,11 +94,11 @@ def bring_in(
                     summary.failed.append(Failure(stem, "no-track", _line(clip, found)))
             progress(count)
     if not tracks:
-        raise EmptyError(f"import: no track came out of {len(sources)} files ({format_}): the lines above say why")
+        raise EmptyError(f"import: no track came out of {counted(len(sources), 'files')} ({format_}): the lines above say why")
     target.labeller.check(written, console)  # only now, as it is the files that say of which videos they are
     if guessed:
         console.say(f"import: the files do not say how many frames a second there are: {RATE:g} taken, --fps says otherwise")
-    console.say(f"import: {len(summary.done)} videos, {tracks} tracks ({format_})")
+    console.say(f"import: {counted(len(summary.done), 'videos')}, {counted(tracks, 'tracks')} ({format_})")
     return summary
 
 
@@ -253,7 +253,9 @@ def _coco(paths: list[Path]) -> list[Source]:
     if not results:
         return [_of_file(file, keypoint_files.coco) for file in annotations]
     if len(annotations) > 1:
-        raise UsageError(f"{len(annotations)} files of annotations beside results: name the one that they belong to, or none")
+        raise UsageError(
+            f"{counted(len(annotations), 'files')} of annotations beside results: name the one that they belong to, or none"
+        )
     sources = []
     for file in results:
         read = partial(_read_results, file, *annotations)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gaitreid.pipeline.bounds import read_text
-from gaitreid.pipeline.console import Console, few
+from gaitreid.pipeline.console import Console, counted, few
 from gaitreid.pose.errors import FormatError, UsageError
 
 CASIA_B = r"^(?P<subject>\d{3})-(?P<condition>nm|bg|cl|day)-(?P<number>\d{2})-(?P<view>\d{3})$"
@@ -76,9 +76,9 @@ class Labeller:
         names = few(unnamed, SHOWN)
         if unnamed and len(unnamed) == len(videos):
             row = f"its first row is of '{next(iter(self.table))}'" if self.table else "it has no rows"
-            raise UsageError(f"--labels {self.path}: names none of the {len(videos)} videos ({names}): {row}")
+            raise UsageError(f"--labels {self.path}: names none of the {counted(len(videos), 'videos')} ({names}): {row}")
         if unnamed and console:
-            console.say(f"labels: {self.path} does not name {len(unnamed)} of {len(videos)} videos: {names}")
+            console.say(f"labels: {self.path} does not name {len(unnamed)} of {counted(len(videos), 'videos')}: {names}")
 
     def _row(self, video: Path) -> Labels | None:
         keys = (video.as_posix(), *("/".join(video.parts[-n:]) for n in (3, 2, 1)), video.stem)

@@ -6,7 +6,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from gaitreid.pipeline import plugins, store
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.disk import DiskConfig, watch
 from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.index import Index
@@ -96,10 +96,14 @@ def lift(
             watch(work.root, room)
     index.refresh(work)
     if summary.done:
-        console.say(f"lift: {len(summary.done)} of {len(stems)} videos, {tracks} tracks ({config.lifter}, {config.skeleton})")
+        console.say(
+            f"lift: {len(summary.done)} of {counted(len(stems), 'videos')}, {counted(tracks, 'tracks')} "
+            f"({config.lifter}, {config.skeleton})"
+        )
     if not tracks and not any(store.read_all(work.pose3d(stem), "pose3d", Track3D) for stem in work.stems("pose3d")):
         raise EmptyError(
-            f"no track of {len(stems)} videos was lifted by '{config.lifter}': choose another --lifter, or see `gaitreid status`"
+            f"no track of {counted(len(stems), 'videos')} was lifted by '{config.lifter}': choose another --lifter, "
+            "or see `gaitreid status`"
         )
     return summary
 
@@ -195,4 +199,6 @@ def _remove_orphans(work: Work, stems: set[str], index: Index, console: Console)
     if gone := orphans(work, stems, index):
         for stem in gone:
             work.pose3d(stem).unlink()
-        console.say(f"lift: {len(gone)} files removed from {work.pose3d('').parent}: their tracks in 2D are there no longer")
+        console.say(
+            f"lift: {counted(len(gone), 'files')} removed from {work.pose3d('').parent}: their tracks in 2D are there no longer"
+        )

@@ -14,7 +14,7 @@ import numpy as np
 
 from gaitreid.pipeline.checkpoints import Training, check_epochs, save_weights, start
 from gaitreid.pipeline.config import Config, as_dict
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.files import replacing
 from gaitreid.pipeline.motions import find, read, sources
 from gaitreid.pipeline.train import check_fit, device, is_named
@@ -91,7 +91,8 @@ def _library(training: Training, motions: list[Motion], seed: int, console: Cons
     training.begin()
     with replacing(training.folder / LIBRARY) as temporary:
         save_file({"poses": np.ascontiguousarray(found)}, temporary)
-    console.say(f"train: a library of {len(found)} poses of {len({m.subject for m in motions}) or WALKERS} people")
+    people = len({m.subject for m in motions}) or WALKERS
+    console.say(f"train: a library of {len(found)} poses of {counted(people, 'people')}")
 
 
 def _network(training: Training, motions: list[Motion], config: Config, console: Console) -> None:
@@ -103,7 +104,9 @@ def _network(training: Training, motions: list[Motion], config: Config, console:
     torch.manual_seed(config.seed)
     net, where, began = Net(config.lifter.width), device(config.device), time.monotonic()
     people = len({motion.subject for motion in motions})
-    console.say(f"train: a lifter from {len(motions)} walks of {people} people and rendered walkers, {where}")
+    console.say(
+        f"train: a lifter from {counted(len(motions), 'walks')} of {counted(people, 'people')} and rendered walkers, {where}"
+    )
     passes = epochs(net, motions, config.lifter, where, config.seed, training.state)
     training.follow(passes, config.lifter.epochs, console)
     save_weights(training.folder / WEIGHTS, net.state_dict())

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from gaitreid import __version__
 from gaitreid.pipeline import store
 from gaitreid.pipeline.checkpoints import read_description
 from gaitreid.pipeline.config import build
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.evidence import Frames, evidence
 from gaitreid.pipeline.files import sha256, write_csv, write_json, write_text
 from gaitreid.pipeline.protocols import halves
@@ -308,9 +308,9 @@ def _line(metrics: dict[str, object]) -> str:
         why = "without labels" if metrics["probes_unlabelled"] == metrics["probes"] else "where nobody can be right or wrong"
         return f"{metrics['probes']} probes ranked; {why} there is no telling how often rightly"
     spread = f" (95 %: {interval[0]:.1%} to {interval[1]:.1%})" if interval else ""
-    sizes = f"{metrics['probes']} probes, {metrics['gallery_items']} in the gallery"
+    probes = counted(cast("int", metrics["probes"]), "probes")
     precision = f"{metrics['map']:.1%}" if isinstance(metrics["map"], float) else "-"
-    return f"Rank-1 {metrics['rank1']:.1%}{spread}, mAP {precision}, {sizes}"
+    return f"Rank-1 {metrics['rank1']:.1%}{spread}, mAP {precision}, {probes}, {metrics['gallery_items']} in the gallery"
 
 
 def _notes(work: Work, embeddings: Embeddings, matches: Matches) -> Iterator[str]:
@@ -331,7 +331,7 @@ def _notes(work: Work, embeddings: Embeddings, matches: Matches) -> Iterator[str
         track = item_tracks(embeddings, config.unit)
         recordings = [set(embeddings.recording[track[side]].tolist()) for side in (ranking.probe, ranking.gallery)]
         if both := len(recordings[0] & recordings[1]):
-            yield f"probe and gallery share {both} recordings (--exclude {config.exclude}): figures are too good"
+            yield f"probe and gallery share {counted(both, 'recordings')} (--exclude {config.exclude}): figures are too good"
             if config.unit == "window" and config.exclude in {"same-window", "nothing", "same-view"}:
                 yield "windows of a recording overlap: the nearest may well hold frames of the probe itself"
 

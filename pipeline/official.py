@@ -17,7 +17,7 @@ import numpy as np
 
 from gaitreid.pipeline import npy, store
 from gaitreid.pipeline.bounds import read_bytes
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.files import digest, replacing, sha256
 from gaitreid.pipeline.work import Work, provenance
 from gaitreid.pose.arrays import FloatArray
@@ -82,7 +82,9 @@ def bring_in(work: Work, paths: list[Path], console: Console) -> Path:
     config = SplitConfig(length=length, fps=None, normalize="none")
     facts = {**provenance(config, digest(sha256(file) for file in files)), "imported": "npy", "left_out": "{}"}
     store.write(work.sequences, "sequences", {"/sequences": sequences}, facts)
-    console.say(f"import: {len(sequences.start)} windows of {length} frames, {len(set(columns['subject']))} people (npy)")
+    console.say(
+        f"import: {counted(len(sequences.start), 'windows')} of {length} frames, {len(set(columns['subject']))} people (npy)"
+    )
     return work.sequences
 
 
@@ -106,7 +108,7 @@ def hand_out(work: Work, target: Path, name: str, train: str, test: str, console
         _save(folder / f"{name}_{part}_npy_data" / f"ids_{name}_{sequences.length}.npy", np.array(ids, dtype=object))
         unnamed = np.count_nonzero(subject == "")
         note = f", {unnamed} of unknown people and not among the ids" if unnamed else ""
-        console.say(f"export: {len(chosen)} {part} windows of {len(ids)} people{note}")
+        console.say(f"export: {len(chosen)} {part} windows of {counted(len(ids), 'people')}{note}")
     return folder
 
 

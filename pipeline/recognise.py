@@ -16,7 +16,7 @@ from gaitreid.pipeline import store
 from gaitreid.pipeline.bounds import file_name
 from gaitreid.pipeline.checkpoints import LOG, read_description
 from gaitreid.pipeline.config import Config, as_dict
-from gaitreid.pipeline.console import Console, few
+from gaitreid.pipeline.console import Console, counted, few
 from gaitreid.pipeline.encode import prepared
 from gaitreid.pipeline.figures import Fact, attention_of, render
 from gaitreid.pipeline.files import write_csv, write_json, write_text
@@ -90,7 +90,7 @@ def recognise(
             train(work, fitted, name, console)
         outcomes.append(_one(work, config, name, part, as_published))
         right = outcomes[-1].tracks.rank == 1
-        console.say(f"recognise: {part.name or 'all'}: Rank-1 {right.mean():.1%} of {len(right)} tracks")
+        console.say(f"recognise: {part.name or 'all'}: Rank-1 {right.mean():.1%} of {counted(len(right), 'tracks')}")
     return _write(work, config, model, protocol, outcomes, as_published, console)
 
 
@@ -193,7 +193,7 @@ def _note(work: Work, name: str, sequences: Sequences, tested: BoolArray) -> str
     else:
         tracks = np.unique(sequences.window_track[tested])
         count = int(np.isin(tracks, sequences.window_track[learnt]).sum())
-        seen = f"{count} of the {len(tracks)} tracks that are tested:" if count else ""
+        seen = f"{count} of the {counted(len(tracks), 'tracks')} that are tested:" if count else ""
     return f"the encoder was trained on {how_taught(description)} of {seen} figures are too good" if seen else ""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from gaitreid.pipeline.config import Config
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.jobs import Summary
 from gaitreid.pipeline.lock import writing
 from gaitreid.pipeline.work import Work
@@ -449,7 +449,8 @@ class Session:
         book = galleries.add(path, person, found, recogniser, self.console)
         one = next(p for p in book.people if p.name == person)
         self.console.say(
-            f"gallery: '{person}' has {one.tracks} tracks of {one.videos} videos; {len(book.people)} people in {path}"
+            f"gallery: '{person}' has {counted(one.tracks, 'tracks')} of {counted(one.videos, 'videos')}; "
+            f"{counted(len(book.people), 'people')} in {path}"
         )
         return summary
 
@@ -503,10 +504,14 @@ class Session:
         book = galleries.read(path)
         wide = max((len(p.name) for p in book.people), default=0)
         for person in book.people:
-            self.console.say(f"{person.name:{wide}}  {person.tracks} tracks, {person.videos} videos, {person.windows} windows")
+            self.console.say(
+                f"{person.name:{wide}}  {counted(person.tracks, 'tracks')}, {counted(person.videos, 'videos')}, "
+                f"{counted(person.windows, 'windows')}"
+            )
         of = book.gallery
         self.console.say(
-            f"{path}: {len(book.people)} people; encoder '{of.encoder}', SHA-256 {of.weights[:16]}; {book.metric} distance"
+            f"{path}: {counted(len(book.people), 'people')}; encoder '{of.encoder}', SHA-256 {of.weights[:16]}; "
+            f"{book.metric} distance"
         )
         try:
             self.console.say(f"calibration: {book.describe(rate)}")
@@ -521,8 +526,10 @@ class Session:
         before = galleries.read(path) if how == "remove" else None
         book = getattr(galleries, how)(path, person, *others)
         if before and (count := galleries.forget(self.work, before, book)):
-            self.console.say(f"gallery: poses of {count} videos are deleted from {self.work.root / 'clips'}")
-        self.console.say(f"gallery: {len(book.people)} people in {path}: {', '.join(p.name for p in book.people) or 'nobody'}")
+            self.console.say(f"gallery: poses of {counted(count, 'videos')} deleted from {self.work.root / 'clips'}")
+        self.console.say(
+            f"gallery: {counted(len(book.people), 'people')} in {path}: {', '.join(p.name for p in book.people) or 'nobody'}"
+        )
 
     def gallery(self, path: Path | None) -> Path:
         """Where the gallery is."""
@@ -565,7 +572,7 @@ class Session:
         every = [store.read(path, "embeddings", Embeddings, "/embeddings") for path in paths]
         found = fuse(every, metric)
         if lack := max(len(of.video) for of in every) - len(found.video):
-            self.console.say(f"fuse: {lack} tracks left out that not every model has vectors of")
+            self.console.say(f"fuse: {counted(lack, 'tracks')} left out that not every model has vectors of")
         made_from = digest(sha256(path) for path in paths)
         target = self.work.embeddings(found.encoder)
         return store.write(target, "embeddings", {"/embeddings": found}, provenance(self.config.encode, made_from))

@@ -18,7 +18,7 @@ import numpy as np
 from gaitreid.pipeline import store
 from gaitreid.pipeline.checkpoints import read_description, save_weights, start
 from gaitreid.pipeline.config import Config, as_dict, build
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.labels import FIELDS
 from gaitreid.pipeline.train import check_fit, device, is_named
@@ -82,8 +82,8 @@ def train(work: Work, config: Config, name: str, console: Console, *, resume: bo
     net, where = network(options, begin=not state), device(config.device)
     seen = (keypoints[..., 2] > 0).mean()
     console.say(
-        f"train: '{name}' on {len(masks)} silhouettes of {len(chosen)} videos, {seen:.0%} of their keypoints known, "
-        f"{options.iterations} iterations, {where}"
+        f"train: '{name}' on {counted(len(masks), 'silhouettes')} of {counted(len(chosen), 'videos')}, "
+        f"{seen:.0%} of their keypoints known, {options.iterations} iterations, {where}"
     )
     training.follow(epochs(net, masks, keypoints, options, where, config.seed, state), rounds(options, state), console)
     save_weights(folder / WEIGHTS, net.state_dict())
@@ -119,8 +119,8 @@ def labelled(work: Work, stems: dict[str, str], config: SilhouetteRcnnConfig) ->
             points.append(point[rows])
     if not sum(map(len, masks)):
         raise EmptyError(
-            f"no silhouette with keypoints to learn from: of {len(stems)} videos that have both, {unplaced} do not say where the "
-            "silhouettes lie in the picture, as imported ones and those of earlier versions do not: run "
+            f"no silhouette with keypoints to learn from: of {counted(len(stems), 'videos')} that have both, {unplaced} do not "
+            "say where the silhouettes lie in the picture, as imported ones and those of earlier versions do not: run "
             "`gaitreid extract VIDEOS... --silhouettes --overwrite`"
         )
     return np.concatenate(masks), np.concatenate(points).astype(np.float32)
@@ -165,7 +165,9 @@ def find(work: Work, config: Config, console: Console) -> None:
             bodies += sum(int((track.score > 0).any(axis=1).sum()) for track in tracks.values())
             frames += sum(len(track.frame) for track in tracks.values())
             progress(count)
-    console.say(f"pose: somebody in {bodies} of {frames} silhouettes of {len(left)} videos, by '{folder.name}'")
+    console.say(
+        f"pose: somebody in {bodies} of {counted(frames, 'silhouettes')} of {counted(len(left), 'videos')}, by '{folder.name}'"
+    )
 
 
 def load(folder: Path) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from gaitreid.pipeline import store
 from gaitreid.pipeline.bounds import file_name, read_bytes
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.exporter import new_folder
 from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.jobs import Failure, Summary, each
@@ -80,7 +80,7 @@ def bring_in(work: Work, paths: list[Path], labeller: Labeller, console: Console
         raise EmptyError(f"import: none of {len(tasks)} folders held a silhouette")
     done = set(summary.done)
     people = len({task.labels.subject for task in tasks if task.stem in done})
-    console.say(f"import: {len(summary.done)} walks of {people} people (silhouettes)")
+    console.say(f"import: {counted(len(summary.done), 'walks')} of {counted(people, 'people')} (silhouettes)")
     return summary
 
 
@@ -116,7 +116,7 @@ def import_one(job: Job) -> Outcome:
         "video_path": str(job.folder.resolve()),
     }
     store.write(job.work.silhouettes(job.stem), "silhouettes", {"/tracks/000001": record}, attributes)
-    return Outcome(job.stem, "", f"{len(kept)} silhouettes of {len(files)} pictures")
+    return Outcome(job.stem, "", f"{counted(len(kept), 'silhouettes')} of {len(files)} pictures")
 
 
 def _mask(file: Path) -> ByteArray | None:
@@ -181,7 +181,7 @@ def hand_out(work: Work, target: Path, console: Console) -> Path:
                 for frame, mask in zip(record.frame.tolist(), record.mask, strict=True):
                     (folder / f"{stem}-{frame:06d}.png").write_bytes(cv2.imencode(".png", mask)[1].tobytes())
             count += len(record.frame)
-    console.say(f"export: {count} silhouettes of {len(stems)} videos below {target}")
+    console.say(f"export: {counted(count, 'silhouettes')} of {counted(len(stems), 'videos')} below {target}")
     return target
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gaitreid.pipeline import store
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.files import digest
 from gaitreid.pipeline.index import Index
 from gaitreid.pipeline.labels import FIELDS, Labels
@@ -58,7 +58,9 @@ def split(work: Work, config: SplitConfig, console: Console) -> Path:
             rows.append({"video": stem, "track": number, "recording": of_video.recording(stem), **labels[number].as_dict()})
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
     if not windows:
-        raise EmptyError(f"no window of {config.length} frames came out of {len(stems)} videos ({reasons or 'no tracks'})")
+        raise EmptyError(
+            f"no window of {config.length} frames came out of {counted(len(stems), 'videos')} ({reasons or 'no tracks'})"
+        )
     if len(skeletons) > 1:
         raise UsageError(f"pose3d/ holds several skeletons ({', '.join(s.name for s in skeletons)}): run `gaitreid lift` again")
     sequences = _sequences(windows, rows, config, skeletons.pop())
@@ -70,7 +72,9 @@ def split(work: Work, config: SplitConfig, console: Console) -> Path:
     )
     console.item("split", work.sequences.name, "done", "", time.monotonic() - began, read, len(sequences.xyz))
     note = f", left out: {reasons}" if reasons else ""
-    console.say(f"split: {len(sequences.start)} windows of {config.length} frames from {len(rows)} tracks{note}")
+    console.say(
+        f"split: {counted(len(sequences.start), 'windows')} of {config.length} frames from {counted(len(rows), 'tracks')}{note}"
+    )
     return work.sequences
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from gaitreid.pipeline import store
 from gaitreid.pipeline.checkpoints import CHECKPOINT, read_description
 from gaitreid.pipeline.config import Config
-from gaitreid.pipeline.console import Console, few
+from gaitreid.pipeline.console import Console, counted, few
 from gaitreid.pipeline.extract import by_stem
 from gaitreid.pipeline.extract import decides as extract_decides
 from gaitreid.pipeline.files import digest, sha256
@@ -302,7 +302,7 @@ def _sequences(look: Look, lifted: Mapping[str, Item]) -> Item | None:
         if "imported" in facts and not lifted:
             return Item("files", name, "done")
         if coming := sum(item.state != "done" for item in lifted.values()):
-            return _behind("files", name, f"pose3d of {coming} videos")
+            return _behind("files", name, f"pose3d of {counted(coming, 'videos')}")
         return _item("files", name, _why_windows(look, facts))
     except FormatError as error:
         return Item("files", name, "stale", "damaged", str(error))
@@ -322,7 +322,7 @@ def _walks(look: Look, tracked: Mapping[str, Item], outlined: Mapping[str, Item]
         facts = look.index.known(work.walks, "walks").facts
         before = [*tracked.values(), *outlined.values()] if look.extracting else []
         if coming := len({item.name for item in before if item.state in {"stale", "missing"}}):
-            return _behind("files", name, f"pose2d or silhouettes of {coming} videos")
+            return _behind("files", name, f"pose2d or silhouettes of {counted(coming, 'videos')}")
         made_from = made_of_walks(look.index, sources(work, look.config.pack))
         return _item("files", name, why_stale(facts, "walks", look.config.pack, made_from))
     except FormatError as error:

@@ -18,7 +18,7 @@ import numpy as np
 from gaitreid.pipeline import plugins, store
 from gaitreid.pipeline.checkpoints import DESCRIPTION, Training, check_epochs, read_description, save_weights, start
 from gaitreid.pipeline.config import Config, as_dict, build
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.work import Work
 from gaitreid.pose.arrays import BoolArray, FloatArray, IntArray
 from gaitreid.pose.errors import EmptyError, FormatError, UsageError
@@ -187,7 +187,7 @@ def _run(training: Training, config: Config, sequences: Sequences, name: str, co
     where = device(config.device)
     chosen = _chosen_windows(sequences, config)
     going_on = f", going on after epoch {state['epoch']}" if state else ""
-    console.say(f"train: '{name}' on {chosen.sum()} windows, {config.train.epochs} epochs, {where}{going_on}")
+    console.say(f"train: '{name}' on {counted(chosen.sum(), 'windows')}, {config.train.epochs} epochs, {where}{going_on}")
     began = time.monotonic()
     passes = epochs(
         encoder,

@@ -13,7 +13,7 @@ import numpy as np
 from gaitreid.pipeline import plugins, store, yaml_file
 from gaitreid.pipeline.checkpoints import Training, read_description, save_weights, start
 from gaitreid.pipeline.config import Config, as_dict, build
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.files import digest, sha256
 from gaitreid.pipeline.train import WEIGHTS, check_fit, device, is_named
 from gaitreid.pipeline.work import Work, changed_settings, is_current, provenance
@@ -117,7 +117,7 @@ def encode(work: Work, config: Config, name: str, console: Console) -> Path:
     lack = len(walks.video) - len(rows)
     without = f", {lack} left out that lack {' or '.join(encoder.needs)}" if lack else ""
     size = f"{encoder.parts} x {vector.shape[1] // encoder.parts}"
-    console.say(f"encode: {len(rows)} walks, {size} numbers each, by '{name}'{without}")
+    console.say(f"encode: {counted(len(rows), 'walks')}, {size} numbers each, by '{name}'{without}")
     return target
 
 
@@ -186,8 +186,8 @@ def _run(training: Training, config: Config, walks: Walks, rows: IntArray, name:
     done = f", going on after step {steps_done(state, config.walks)}" if state else ""
     steps_are = f"{config.walks.iterations} steps of {min(config.walks.people, len(place))} people x {config.walks.walks} walks"
     how = steps_are if any(True for _ in encoder.parameters()) else "in one go"
-    whose = f" of {len(place)} people" if encoder.supervised else ""
-    console.say(f"train: '{name}' on {len(rows)} walks{whose}, {how}, {where}{done}")
+    whose = f" of {counted(len(place), 'people')}" if encoder.supervised else ""
+    console.say(f"train: '{name}' on {counted(len(rows), 'walks')}{whose}, {how}, {where}{done}")
     began = time.monotonic()
     passes = steps(encoder, Packed(walks, where), rows, subject, config.walks, where, config.seed, state)
     loss = training.follow(passes, rounds(config.walks, state), console, writes=is_first())
@@ -218,8 +218,8 @@ def _usable(walks: Walks, needs: tuple[str, ...], name: str) -> IntArray:
     rows = np.flatnonzero(usable(walks, needs))
     if not len(rows):
         raise EmptyError(
-            f"'{name}' needs {' and '.join(needs)} of the same frames, and none of {len(walks.video)} walks has that: "
-            "run `gaitreid extract VIDEOS... --silhouettes`"
+            f"'{name}' needs {' and '.join(needs)} of the same frames, and none of {counted(len(walks.video), 'walks')} has "
+            "that: run `gaitreid extract VIDEOS... --silhouettes`"
         )
     return rows
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gaitreid.pipeline import store
-from gaitreid.pipeline.console import Console
+from gaitreid.pipeline.console import Console, counted
 from gaitreid.pipeline.files import digest
 from gaitreid.pipeline.index import Index
 from gaitreid.pipeline.labels import FIELDS, Labels
@@ -57,7 +57,7 @@ def pack(work: Work, config: PackConfig, console: Console) -> Path:
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
     if not rows:
         raise EmptyError(
-            f"no walk of {config.min_frames} frames came out of {len(stems)} videos ({reasons or 'no tracks'}): "
+            f"no walk of {config.min_frames} frames came out of {counted(len(stems), 'videos')} ({reasons or 'no tracks'}): "
             "run `gaitreid extract VIDEOS... --silhouettes` or `gaitreid import silhouettes FOLDER` first"
         )
     walks = _joined(rows, config.keypoints)
@@ -168,7 +168,7 @@ def _joined(rows: list[dict[str, Any]], source: str) -> Walks:
 
 
 def _summary(walks: Walks) -> str:
-    text = f"{len(walks.video)} walks, {len(walks.frame)} frames"
+    text = f"{counted(len(walks.video), 'walks')}, {len(walks.frame)} frames"
     for words, missing in (("silhouettes", walks.outlined == 0), ("keypoints", walks.posed == 0)):
         if missing.any():
             text += f", without {words}: {missing.sum()}"

@@ -116,14 +116,14 @@ def known(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_gallery_names_people(known: Path) -> None:
     listed = here("gallery", "list")
-    assert "p001  1 tracks, 1 videos" in listed
+    assert "p001  1 track, 1 video" in listed
     assert "calibration: a stranger is taken for somebody in 5% of the searches" in listed
     said = here("identify", "videos/001-cl-01-090.avi", "--far", 0.99, "--overlay", "--jobs", 1)
     with Path("work/identified/identities.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["answer"] for row in rows} <= {"p001", "p002"}
     assert [row["rank"] for row in rows] == ["1", "2"]
-    assert "1 videos, 1 tracks, 1 named" in said
+    assert "1 video, 1 track, 1 named" in said
     [drawn] = Path("work/identified").glob("*.mp4")
     capture, original = cv2.VideoCapture(str(drawn)), cv2.VideoCapture("videos/001-cl-01-090.avi")
     frames = 0

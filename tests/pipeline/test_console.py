@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gaitreid.pipeline import console
-from gaitreid.pipeline.console import Console, Pace
+from gaitreid.pipeline.console import Console, Pace, counted
 from gaitreid.pipeline.logs import RunLog
 
 
@@ -15,6 +15,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
+
+
+@pytest.mark.parametrize(("many", "one"), [("videos", "video"), ("people", "person"), ("searches", "search")])
+def test_one_thing_is_not_called_several(many: str, one: str) -> None:
+    assert [counted(n, many) for n in (0, 1, 2)] == [f"0 {many}", f"1 {one}", f"2 {many}"]
 
 
 def test_what_was_there_already_is_no_speed(clock: list[float]) -> None:

@@ -316,7 +316,7 @@ def test_pipes_and_folders_are_not_waited_for(tmp_path: Path) -> None:
     person.mkdir(parents=True)
     os.mkfifo(person / "1_skel.txt")
     (person / "2_skel.txt").mkdir()
-    with pytest.raises(EmptyError, match="none of 1 recordings"):
+    with pytest.raises(EmptyError, match="none of 1 recording"):
         importer.bring_in(Work(tmp_path / "work"), "biwi", [tmp_path], fuzz.QUIET)
     os.mkfifo(tmp_path / "c.yaml")
     with pytest.raises(UsageError, match=r"c\.yaml: not a regular file"):

@@ -125,7 +125,7 @@ def test_no_recording_takes_the_file_of_another(work: Path, tmp_path: Path) -> N
     gaitreid("import", "biwi", tmp_path / "B", tmp_path / "B")  # the same data set once more
     assert len(store.read(path, "pose3d", Track3D, "/tracks/000001").frame) == 15
     before = path.read_bytes()
-    with pytest.raises(EmptyError, match="none of 1 recordings"):
+    with pytest.raises(EmptyError, match="none of 1 recording"):
         gaitreid("import", "ias", tmp_path / "A")
     assert path.read_bytes() == before
     path.write_bytes(b"damaged")

@@ -126,13 +126,13 @@ def test_out_and_in_again(work: Path, format_: str, options: list[str], skeleton
 def test_a_video_in_which_nobody_was_found_is_passed_over(work: Path, format_: str) -> None:
     extracted(work, "a-nobody", [])
     extracted(work, "b-somebody", [walker(BLAZEPOSE33, range(80), 50, 4, 0)])
-    assert "1 tracks of" in gaitreid("export", format_, "out").output
+    assert "1 track of" in gaitreid("export", format_, "out").output
 
 
 @pytest.mark.parametrize("format_", ["openpose", "alphapose", "coco", "mmpose", "sleap"])
 def test_where_nobody_was_found_nothing_is_written(work: Path, format_: str) -> None:
     extracted(work, "a-nobody", [])
-    with pytest.raises(EmptyError, match=r"no tracks in the 1 files of work/pose2d"):
+    with pytest.raises(EmptyError, match=r"no tracks in the 1 file of work/pose2d"):
         gaitreid("export", format_, "out")
     assert not Path("out").exists()
 
@@ -202,7 +202,7 @@ def test_labels_from_a_table(work: Path, tmp_path: Path) -> None:
     openpose_folder(tmp_path / "in/y", 40)
     said = gaitreid("import", "openpose", "in", "--labels", "labels.csv", "--fps", 25).output
     assert "labels.csv does not name 1 of 2 videos: y" in said
-    with pytest.raises(UsageError, match=r"names none of the 1 videos \(y\)"):
+    with pytest.raises(UsageError, match=r"names none of the 1 video \(y\)"):
         gaitreid("import", "openpose", "in/y", "--labels", "labels.csv", "--fps", 25)
 
 
@@ -390,7 +390,7 @@ def test_silhouettes_in_and_out_again(work: Path, tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         for n in range(1, 6):
             cv2.imwrite(str(folder / f"007-{walk.replace('/', '-')}-{n:03d}.png"), blob(n) if n != 3 else np.zeros((9, 9)))
-    assert "2 walks of 1 people" in gaitreid("import", "silhouettes", "CASIA-B", "--jobs", 1).output
+    assert "2 walks of 1 person" in gaitreid("import", "silhouettes", "CASIA-B", "--jobs", 1).output
     path = work / "silhouettes/007-nm-01-090.h5"
     facts = store.attributes(path, "silhouettes")
     assert (facts["subject"], facts["condition"], facts["number"], facts["view"]) == ("007", "nm", "01", "090")
@@ -426,7 +426,7 @@ def test_labels_of_silhouettes(work: Path, tmp_path: Path) -> None:
     gaitreid("import", "silhouettes", "in", "--labels", "labels.csv")
     assert store.attributes(work / "silhouettes/007-nm-01-090.h5", "silhouettes")["subject"] == "Bob"
     (tmp_path / "labels.csv").write_text("video,subject\n7-nm-01-090,Bob\n")
-    with pytest.raises(UsageError, match="names none of the 1 videos"):
+    with pytest.raises(UsageError, match="names none of the 1 video"):
         gaitreid("import", "silhouettes", "in", "--labels", "labels.csv")
 
 
@@ -464,7 +464,7 @@ def test_silhouettes_that_fail_are_named(work: Path, tmp_path: Path) -> None:
     assert "2-nm-01-000: unreadable" in result.stderr
     assert "3-nm-01-000: empty: no silhouette in 1 pictures" in result.stderr
     assert "4-nm-01-000: empty: no silhouette in 1 pictures" in result.stderr
-    assert "1 walks of 1 people" in result.output
+    assert "1 walk of 1 person" in result.output
     facts = store.attributes(work / "silhouettes/1-nm-01-000.h5", "silhouettes")
     assert (facts["subject"], facts["condition"], facts["number"], facts["view"]) == ("1", "nm", "01", "000")
 

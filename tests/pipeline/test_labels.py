@@ -113,7 +113,7 @@ def test_videos_that_the_table_does_not_name_are_told(tmp_path: Path, capsys: py
     with pytest.raises(UsageError, match=r"names none of the 2 videos \(b, c\): its first row is of 'a\.avi'"):
         label.check([Path("b.avi"), Path("c.avi")])
     table.write_text("video,subject\n")
-    with pytest.raises(UsageError, match=r"names none of the 1 videos \(a\): it has no rows"):
+    with pytest.raises(UsageError, match=r"names none of the 1 video \(a\): it has no rows"):
         Labeller(table=table).check([Path("a.avi")])
 
 

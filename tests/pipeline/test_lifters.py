@@ -129,7 +129,7 @@ def test_a_library_is_made_of_any_3d_file_and_used(tmp_path: Path) -> None:
     assert np.isfinite(store.read(Work(work).pose3d("one"), "pose3d", Track3D, "/tracks/000001").xyz).all()
     # what was lifted is a 3D file too
     out = here("train", "--work", tmp_path / "next", "--model", "matching", "--set", f"lifter.motions=[{work}/pose3d]").output
-    assert "10 poses of 1 people" in out
+    assert "10 poses of 1 person" in out
 
 
 def test_keypoints_without_3d_are_lifted_by_the_network_that_ships(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_it_is_taught_and_finds_keypoints_in_silhouettes_without_a_video(tmp_pat
         here(*TRAIN, "--work", tmp_path / "taught", expect=130)
     assert not (model / "estimator.safetensors").exists()
     out = here(*TRAIN, "--work", tmp_path / "taught").output
-    assert "on 6 silhouettes of 1 videos, 94% of their keypoints known, 2 iterations" in out
+    assert "on 6 silhouettes of 1 video, 94% of their keypoints known, 2 iterations" in out
     assert '"epoch": 2' in (model / "log.jsonl").read_text()
     assert "up to date" in here(*TRAIN, "--work", tmp_path / "taught").output
     files = {path: path.read_bytes() for path in model.iterdir()}
@@ -130,5 +130,5 @@ def test_silhouettes_that_do_not_say_where_they_lie_are_named(tmp_path: Path) ->
         raise here(*TRAIN, "--work", tmp_path, expect=3).exception or ValueError
     outlines(tmp_path, "a", placed=False)
     keypoints(tmp_path, "a")
-    with pytest.raises(EmptyError, match=r"of 1 videos that have both, 1 do not say where .* --silhouettes --overwrite"):
+    with pytest.raises(EmptyError, match=r"of 1 video that have both, 1 do not say where .* --silhouettes --overwrite"):
         raise here(*TRAIN, "--work", tmp_path, expect=3).exception or ValueError

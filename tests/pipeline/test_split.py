@@ -69,7 +69,7 @@ def test_windows_know_where_they_are_from(tmp_path: Path, capsys: pytest.Capture
 def test_what_cannot_be_split(tmp_path: Path) -> None:
     work = Work(tmp_path)
     lifted(work, "a", WALK, track(0, 2))
-    with pytest.raises(EmptyError, match=r"no window of 4 frames came out of 1 videos \(1 too-short\)"):
+    with pytest.raises(EmptyError, match=r"no window of 4 frames came out of 1 video \(1 too-short\)"):
         split(work, FRAMES, Console(-1))
     lifted(work, "a", WALK, track(0, 20))
     lifted(work, "b", WALK, track(0, 20, COCO17))

@@ -92,7 +92,7 @@ def test_skeletons_and_silhouettes_are_fused(work: Work, metric: str) -> None:
         metric,
         *SETTINGS,
     )
-    assert "fuse: 1 tracks left out" in out
+    assert "fuse: 1 track left out" in out
     assert "the encoder 'skeleton' was trained on labelled walks of 3 of the 3 probe subjects" in out
     fused = embeddings(work, "skeleton+gei")
     assert len(fused.video) == 8
