@@ -206,11 +206,12 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Train anew what is up to date.")] = False,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Train a gait encoder on the windows, without labels: models/NAME/.
+    """Train a gait encoder on the windows: models/NAME/. AGE and CAGE, the default, take no labels.
 
     A training that was cut off goes on where it was when the same command is given again. With --model lifter it learns from
-    walks in 3D instead: --set 'lifter.motions=[FILE.npz]' names them, made-up walkers come by themselves. gaitgl, gaittake and
-    skeleton learn from whole walks and labels; --config gaittake-small is for a processor (docs/gaittake.md).
+    walks in 3D instead: --set 'lifter.motions=[FILE.npz]' names them, made-up walkers come by themselves. lstm and posegait
+    learn from labels, too; gaitgl, gaittake and skeleton from whole walks and labels; --config gaittake-small is for a
+    processor (docs/gaittake.md).
     """
     given = {"train.model": model, "train.epochs": epochs, "lifter.epochs": epochs, "train.subjects": subjects}
     session = _session(common, {**given, "walks.iterations": iterations, "silhouette_rcnn.iterations": iterations})

@@ -136,10 +136,18 @@ def build(cls: type[Any], values: object, where: str) -> Any:
     for key in values:
         if key not in known:
             name = _brief(key).strip("'")
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+            near = " or ".join(f"'{_dotted(where, place)}'" for place in _spelled_like(name, hints))
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}"
             raise UsageError(f"configuration: unknown key '{_dotted(where, name)}': {hint}")
     return cls(**{key: _convert(value, hints[key], _dotted(where, key)) for key, value in values.items()})
+
+
+def _spelled_like(name: str, hints: Mapping[str, Any]) -> list[str]:
+    """Where the key is that is spelled most like this, be it in a section: `lenght` is split.length."""
+    places = {key: key for key in hints}
+    places |= {f"{section}.{f.name}": f.name for section, kind in hints.items() if is_dataclass(kind) for f in fields(kind)}
+    near = difflib.get_close_matches(name, sorted(set(places.values())), 1)
+    return [place for place, key in places.items() if key in near]
 
 
 def _find(path: Path) -> Path:

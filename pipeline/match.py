@@ -29,7 +29,7 @@ from gaitreid.reid.config import MatchConfig
 from gaitreid.reid.match import CSV_COLUMNS, Matches, rank, ranking_rows
 from gaitreid.reid.metrics import evaluate
 from gaitreid.reid.records import Embeddings, Ranking, Sequences
-from gaitreid.reid.select import any_of, listed, select
+from gaitreid.reid.select import any_of, both, listed, select
 
 if TYPE_CHECKING:
     from gaitreid.pipeline.session import Session
@@ -242,7 +242,7 @@ LEAK = (
 def cme(
     session: "Session", name: str | None, probe: str, gallery: str, *, as_published: bool, frames: Frames | None = None
 ) -> Path:
-    """Condition-based matching (CAGE, section 4.1): half of the people train the encoder.
+    """Condition-based matching (CAGE, section 4.1): half of the people train the encoder, where `train.select` has them, too.
 
     The others are matched, window by window: frames concatenated, compared by Euclidean distance as they are. A probe is not
     compared with its own recording; as published only not with itself, so that windows that overlap it win.
@@ -259,7 +259,8 @@ def cme(
     sequences = store.read(work.sequences, "sequences", Sequences, "/sequences")
     pairs = _pairs(sequences, probe, gallery)
     learnt, tested = halves(sequences, config.seed)
-    selected = replace(config.train, select=any_of("subject", learnt))
+    drawn = any_of("subject", learnt)
+    selected = replace(config.train, select=both(drawn, config.train.select or ""))
     encoding = replace(config.encode, form="sc", whiten=0.0)
     rule: Any = "same-window" if as_published else "same-recording"
     matching = replace(config.match, unit="window", metric="euclidean", exclude=rule)

@@ -32,7 +32,7 @@ def select(tracks: Tracks, selector: str) -> IntArray:
         UsageError: a key is unknown, a value is nowhere among the tracks, or no track has all that is asked.
     """
     chosen = np.ones(len(tracks.video), dtype=np.bool_)
-    if selector.strip() in {"", "all"}:
+    if _all(selector):
         return np.flatnonzero(chosen)
     for part in _cut(selector, ","):
         chosen &= _having(tracks, part, selector)
@@ -46,10 +46,19 @@ def any_of(key: str, values: Iterable[str]) -> str:
     return f"{key}={'|'.join(map(_quoted, values))}"
 
 
+def both(one: str, other: str) -> str:
+    """The selector of the tracks that two selectors mean."""
+    return ",".join(selector for selector in (one, other) if not _all(selector)) or "all"
+
+
 def check(selector: str) -> None:
     """Raises: UsageError: a key is unknown; whether its values are there only the tracks tell."""
     for part in _cut(selector, ","):
         _parted(part, selector)
+
+
+def _all(selector: str) -> bool:
+    return selector.strip() in {"", "all"}
 
 
 def _parted(part: str, selector: str) -> tuple[str, str]:

@@ -44,7 +44,8 @@ def test_a_file_builds_on_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["split.lenght=3"], "unknown key 'split.lenght': did you mean 'length'"),
+        (["split.lenght=3"], "unknown key 'split.lenght': did you mean 'split.length'"),
+        (["lenght=3"], "unknown key 'lenght': did you mean 'split.length'"),
         (["nonsense=1"], "unknown key 'nonsense'"),
         (["split.length=abc"], "split.length is 'abc', expected a whole number"),
         (["split.length=true"], "expected a whole number"),

@@ -169,7 +169,9 @@ def test_cme_trains_on_half_of_the_people_and_compares_windows_of_the_others(tmp
         assert {row["probe_subject"] for row in rows} == {f"{s:03}" for s in range(1, 7)} - learnt
         assert not {row["gallery_subject"] for row in rows} & learnt
     shutil.rmtree(tmp_path / "matches")
-    cme(MadeUp(work, config, Console(-1)), None, "cl", "", as_published=as_published)
+    some = replace(config, train=replace(config.train, select="condition=nm|bg"))
+    cme(MadeUp(work, some, Console(-1)), None, "cl", "", as_published=as_published)
+    assert MadeUp.made[-1][1].train.select == f"{used.train.select},condition=nm|bg"
     assert sorted(path.name for path in (tmp_path / "matches").iterdir()) == ["cme-cl-cl", "cme-cl-nm"]
     assert MadeUp.made.pop()[0] == "cage-cme"
     session = MadeUp(work, config, Console(-1))
