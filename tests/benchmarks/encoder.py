@@ -5,7 +5,8 @@
 Plain: torch's defaults, nn.LSTM and LSTMCell, one axis after the other, losses as the equations have them. Floor: counted
 operations of the model (multiply and add are two) over the best matrix rate that any backend reaches in the same run; the share
 is the floor's time over the time taken in training. Plain and fast take turns, and the fastest round of each counts, since other
-work on the machine only ever makes a round slower. Both keep the memory they free, as `gaitreid train` does. bf16 is null where
+work on the machine only ever makes a round slower. Both keep the memory they free, as `gaitreid train` does, and the first rounds,
+in which they get it, do not count. bf16 is null where
 the processor has no such units (there it is emulated).
 On a GPU the steps of the fast version are recorded as CUDA graphs (`train.graphs`), and beside the table stand the time of a step
 in bf16, and the share of the bf16 matrix rate at a batch of 4,096. Last line: one JSON object with the same figures, windows a
@@ -34,6 +35,7 @@ from gaitreid.reid.graphs import WARM, Recorded
 
 SHAPES = {"f6_j20": (6, 20), "f20_j14": (20, 14), "f50_j14": (50, 14)}
 BATCH, HIDDEN, RATE, CLIP = 128, 256, 5e-4, 5.0
+SETTLES = 5  # rounds before any counts: memory that is kept is asked of the kernel in the first ones
 LARGE = 4096  # a batch that fills a GPU
 
 
@@ -207,8 +209,9 @@ def _ours(length: int, joints: int, device: torch.device) -> Cage:
 def best(device: torch.device, seconds: float, *steps: Callable[[], object]) -> list[float]:
     """Seconds of the fastest call of each, calls taking turns."""
     result = [float("inf")] * len(steps)
-    for step in steps:
-        step()
+    for _ in range(SETTLES):
+        for step in steps:
+            step()
     ends = time.perf_counter() + seconds * len(steps)
     rounds = 0
     while time.perf_counter() < ends or rounds < 3:
