@@ -29,7 +29,7 @@ from gaitreid.reid.config import MatchConfig
 from gaitreid.reid.match import CSV_COLUMNS, Matches, rank, ranking_rows
 from gaitreid.reid.metrics import evaluate
 from gaitreid.reid.records import Embeddings, Ranking, Sequences
-from gaitreid.reid.select import any_of, both, listed, select
+from gaitreid.reid.select import all_of, any_of, listed, select
 
 if TYPE_CHECKING:
     from gaitreid.pipeline.session import Session
@@ -260,7 +260,7 @@ def cme(
     pairs = _pairs(sequences, probe, gallery)
     learnt, tested = halves(sequences, config.seed)
     drawn = any_of("subject", learnt)
-    selected = replace(config.train, select=both(drawn, config.train.select or ""))
+    selected = replace(config.train, select=all_of(drawn, config.train.select or ""))
     encoding = replace(config.encode, form="sc", whiten=0.0)
     rule: Any = "same-window" if as_published else "same-recording"
     matching = replace(config.match, unit="window", metric="euclidean", exclude=rule)

@@ -46,9 +46,9 @@ def any_of(key: str, values: Iterable[str]) -> str:
     return f"{key}={'|'.join(map(_quoted, values))}"
 
 
-def both(one: str, other: str) -> str:
-    """The selector of the tracks that two selectors mean."""
-    return ",".join(selector for selector in (one, other) if not _all(selector)) or "all"
+def all_of(*selectors: str) -> str:
+    """The selector of the tracks that each of these selectors means."""
+    return ",".join(selector for selector in selectors if not _all(selector)) or "all"
 
 
 def check(selector: str) -> None:

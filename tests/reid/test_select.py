@@ -4,7 +4,7 @@ from galleries import embeddings
 
 from gaitreid.pose.errors import UsageError
 from gaitreid.reid import select as module
-from gaitreid.reid.select import any_of, both, select
+from gaitreid.reid.select import all_of, any_of, select
 
 WALKS = [
     ("001", "nm", "05", "090"),
@@ -68,9 +68,9 @@ def test_a_number_is_another_only_where_it_is_not_there_itself() -> None:
     ("one", "other", "expected"),
     [("nm", "subject=1", [0]), ("condition=nm", " all ", [0, 2]), ("", "bg", [3]), ("all", "", [0, 1, 2, 3, 4])],
 )
-def test_both(one: str, other: str, expected: list[int]) -> None:
-    assert select(TRACKS, both(one, other)).tolist() == expected
-    assert select(TRACKS, both(other, one)).tolist() == expected
+def test_all_of(one: str, other: str, expected: list[int]) -> None:
+    assert select(TRACKS, all_of(one, other)).tolist() == expected
+    assert select(TRACKS, all_of(other, one)).tolist() == expected
 
 
 def test_says_how_values_with_marks_are_asked_for() -> None:
