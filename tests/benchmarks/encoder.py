@@ -5,9 +5,8 @@
 Plain: torch's defaults, nn.LSTM and LSTMCell, one axis after the other, losses as the equations have them. Floor: counted
 operations of the model (multiply and add are two) over the best matrix rate that any backend reaches in the same run; the share
 is the floor's time over the time taken in training. Plain and fast take turns, and the fastest round of each counts, since other
-work on the machine only ever makes a round slower. Both keep the memory they free, as `gaitreid train` does, and the first rounds,
-in which they get it, do not count. bf16 is null where
-the processor has no such units (there it is emulated).
+work on the machine only ever makes a round slower. Both keep the memory they free, as `gaitreid train` does, and the first
+rounds, in which they get it, do not count. bf16 is null where the processor has no such units (there it is emulated).
 On a GPU the steps of the fast version are recorded as CUDA graphs (`train.graphs`), and beside the table stand the time of a step
 in bf16, and the share of the bf16 matrix rate at a batch of 4,096. Last line: one JSON object with the same figures, windows a
 second, three axes counted as one window.
